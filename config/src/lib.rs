@@ -1,0 +1,102 @@
+//! The configuration of Acuity: typed sections, each default with its reason, and a reader that reports every fault
+//! at once instead of the first.
+//!
+//! Text in, [`Config`] or [`Faults`] out. The crate opens no file and reads no environment, so that what a
+//! configuration means depends on its text alone (and, for `"auto"`, on the number of cores). `acuity.example.toml`
+//! beside this crate lists every key; a test holds it to the code.
+
+#![forbid(unsafe_code)]
+
+mod cache;
+mod document;
+mod enhancer;
+mod faults;
+mod findings;
+mod log;
+mod origin;
+mod pattern;
+mod reader;
+mod route;
+mod server;
+mod units;
+mod weak;
+mod words;
+
+use std::net::SocketAddr;
+
+pub use cache::CacheConfig;
+pub use enhancer::{DeadlinePolicy, EnhancerConfig, Preset, Provider};
+pub use faults::{Fault, Faults, Position};
+pub use log::{AccessLog, LogConfig, LogLevel, ModelsConfig};
+pub use origin::OriginConfig;
+pub use pattern::Pattern;
+pub use route::{EnhanceFor, HostPattern, RouteConfig};
+pub use server::{AdminConfig, ServerConfig, TlsConfig};
+pub use url::Url;
+pub use weak::{CmcdCondition, NamedMatch, WeakRule};
+
+/// All sections. Each room of the program takes its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where players are answered.
+    pub server: ServerConfig,
+    /// Where operators are answered.
+    pub admin: AdminConfig,
+    /// Which requests go where; at least one, no two with the same host and prefix.
+    pub routes: Vec<RouteConfig>,
+    /// How video is enhanced.
+    pub enhancer: EnhancerConfig,
+    /// Where networks are read from.
+    pub models: ModelsConfig,
+    /// What is kept.
+    pub cache: CacheConfig,
+    /// Patience with origins.
+    pub origin: OriginConfig,
+    /// What is written out.
+    pub log: LogConfig,
+}
+
+/// What the command line says; it overrides the text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Overrides<'a> {
+    /// Origin of the route for every host and path: replaces that route's origin, or adds the route.
+    pub origin: Option<&'a str>,
+    /// Replaces `server.listen`.
+    pub listen: Option<SocketAddr>,
+    /// Replaces `admin.listen`.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// All faults of the text at once.
+pub fn parse(text: &str) -> Result<Config, Faults> {
+    Config::parse_with(text, &Overrides::default())
+}
+
+impl Config {
+    /// The configuration of an edge that is told nothing but its origin.
+    ///
+    /// # Errors
+    /// When `origin` is not the URL of an origin.
+    pub fn for_origin(origin: &str) -> Result<Self, Faults> {
+        Self::parse_with("", &Overrides { origin: Some(origin), ..Overrides::default() })
+    }
+
+    /// Reads a configuration of which the command line overrides parts.
+    ///
+    /// # Errors
+    /// All faults of the text and of the overrides at once.
+    pub fn parse_with(text: &str, overrides: &Overrides<'_>) -> Result<Self, Faults> {
+        document::read(text, overrides)
+    }
+}
+
+/// Cores this process may use; at least one.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! `[log]` and `[models]`: two small sections, what is written out and where networks are read from.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::reader::Section;
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogConfig {
+    /// Where the access log goes.
+    pub access: AccessLog,
+    /// The least severe events that are logged (on stderr).
+    pub level: LogLevel,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccessLog {
+    /// One JSON object a line on stdout.
+    Stdout,
+    /// Nowhere.
+    Off,
+}
+
+/// Severity of events, severe to chatty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)] // the names are tracing's
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Where the models are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelsConfig {
+    /// The directory with `catalogue.toml`; relative to the working directory.
+    pub directory: PathBuf,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        // Stdout is where containers and systemd collect; info is one line per thing an operator did or must know.
+        Self { access: AccessLog::Stdout, level: LogLevel::Info }
+    }
+}
+
+impl Default for ModelsConfig {
+    fn default() -> Self {
+        // Where the models that ship lie in the source tree.
+        Self { directory: PathBuf::from("models/zoo") }
+    }
+}
+
+impl LogConfig {
+    pub(crate) fn read(section: Section<'_>) -> Self {
+        let default = Self::default();
+        let config = Self {
+            access: section.choice(
+                "access",
+                default.access,
+                &[("stdout", AccessLog::Stdout), ("off", AccessLog::Off)],
+            ),
+            level: section.choice(
+                "level",
+                default.level,
+                &LogLevel::ALL.map(|level| (level.as_str(), level)),
+            ),
+        };
+        section.finish();
+        config
+    }
+}
+
+impl ModelsConfig {
+    pub(crate) fn read(section: Section<'_>) -> Self {
+        let directory = section.path("directory").unwrap_or(Self::default().directory);
+        section.finish();
+        Self { directory }
+    }
+}
+
+impl LogLevel {
+    /// All levels, severe to chatty.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// tracing's name of it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

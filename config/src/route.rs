@@ -1,0 +1,260 @@
+//! `[[route]]`: which requests go to which origin, and who gets enhanced video there.
+
+use std::fmt;
+
+use url::Url;
+
+use crate::reader::{Refusal, Section};
+use crate::weak::WeakRule;
+use crate::words::quoted;
+
+/// One route. The longest matching prefix wins, an exact host before a suffix before any host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteConfig {
+    /// Hosts this route answers for.
+    pub host: HostPattern,
+    /// Path prefix, `/` or `/a/b` (begins with a slash, does not end with one unless it is the root). It matches
+    /// whole path segments: `/live` matches `/live` and `/live/x`, not `/lively`.
+    pub prefix: String,
+    /// Base URL of the origin (http or https, no user, query or fragment); the prefix is replaced by its path.
+    pub origin: Url,
+    /// Which clients get enhanced renditions.
+    pub enhance: EnhanceFor,
+    /// Whether the origin's own variant of a resolution is withheld once an enhanced one of it is offered.
+    pub withhold: bool,
+    /// A variant with more lines than this is not a source for enhancement (64 to 2048).
+    pub max_source_lines: u32,
+    /// The cluster of models used here (`[a-z0-9_]`, at most 32 bytes).
+    pub cluster: String,
+    /// Rules that make a client weak. Never empty when `enhance` is [`EnhanceFor::Weak`]: a route that names none
+    /// has [`WeakRule::known_devices`].
+    pub weak: Vec<WeakRule>,
+}
+
+/// Hosts a route answers for. Names are kept in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// `*`: every host, and requests without one.
+    Any,
+    /// `video.example.org`: this host alone.
+    Exact(String),
+    /// `*.example.org`: every host below `example.org` (kept here without star and dot), not itself.
+    Suffix(String),
+}
+
+/// Which clients get enhanced renditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EnhanceFor {
+    /// Every client.
+    All,
+    /// Only those that a [`WeakRule`] names.
+    Weak,
+    /// None: the route is a plain proxy.
+    None,
+}
+
+impl RouteConfig {
+    /// A route for every host and path to `origin`, all else at its default.
+    #[must_use]
+    pub fn to(origin: Url) -> Self {
+        Self {
+            host: HostPattern::Any,
+            prefix: "/".to_owned(),
+            origin,
+            // Whoever puts an enhancing edge before an origin wants enhancement.
+            enhance: EnhanceFor::All,
+            // The traffic from the origin that is saved is what the edge is for.
+            withhold: true,
+            // Twice 540 lines is 1080: above it the origin's own rendition is good, and x2 is beyond real time on two cores.
+            max_source_lines: 540,
+            // The one that ships.
+            cluster: "generic".to_owned(),
+            weak: Vec::new(),
+        }
+    }
+}
+
+impl HostPattern {
+    /// Whether `host` (a name or address without port, any case, an optional final dot) is one of these.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        match self {
+            Self::Any => true,
+            Self::Exact(name) => name.eq_ignore_ascii_case(host),
+            Self::Suffix(suffix) => host
+                .len()
+                .checked_sub(suffix.len() + 1)
+                .filter(|&cut| cut > 0)
+                .and_then(|cut| host.get(cut..))
+                .and_then(|tail| tail.strip_prefix('.'))
+                .is_some_and(|tail| tail.eq_ignore_ascii_case(suffix)),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*.{suffix}"),
+        }
+    }
+}
+
+impl EnhanceFor {
+    /// All choices.
+    pub const ALL: [Self; 3] = [Self::All, Self::Weak, Self::None];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Weak => "weak",
+            Self::None => "none",
+        }
+    }
+}
+
+impl fmt::Display for EnhanceFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Longest path prefix, in bytes.
+const PREFIX_LIMIT_BYTES: usize = 256;
+/// Longest cluster name, in bytes: it is part of every enhanced URL.
+const CLUSTER_LIMIT_BYTES: usize = 32;
+/// The first path segment of the edge's own URLs.
+const RESERVED_SEGMENT: &str = "~acuity";
+
+impl RouteConfig {
+    /// None if it has no usable origin, which is reported.
+    pub(crate) fn read(section: Section<'_>) -> Option<Self> {
+        let host = section.parsed("host", host_pattern).unwrap_or(HostPattern::Any);
+        let prefix = section.parsed("prefix", path_prefix).unwrap_or_else(|| "/".to_owned());
+        let origin = section.parsed("origin", origin_url);
+        if !section.has("origin") {
+            section.missing("origin", "every route needs one, as origin = \"https://origin.example\"");
+        }
+        // The defaults do not depend on the origin; any will do to read the rest of a route without one.
+        let default = Self::to(origin.clone().or_else(|| Url::parse("http://origin.invalid").ok())?);
+        let mut route = Self {
+            host,
+            prefix,
+            enhance: section.choice(
+                "enhance",
+                default.enhance,
+                &EnhanceFor::ALL.map(|who| (who.as_str(), who)),
+            ),
+            withhold: section.flag("withhold", default.withhold),
+            // Below 64 lines there is no picture to speak of; above 2048, x2 exceeds what enhanced URLs can say.
+            max_source_lines: section.integer("max_source_lines", default.max_source_lines, 64..=2048),
+            cluster: section.parsed("cluster", cluster_name).unwrap_or(default.cluster),
+            weak: section.children("weak").into_iter().filter_map(WeakRule::read).collect(),
+            origin: default.origin,
+        };
+        if route.weak.is_empty() && route.enhance == EnhanceFor::Weak {
+            route.weak = WeakRule::known_devices();
+        }
+        section.finish();
+        origin.map(|_| route)
+    }
+}
+
+fn host_pattern(text: &str) -> Result<HostPattern, Refusal> {
+    if text == "*" {
+        return Ok(HostPattern::Any);
+    }
+    let (name, suffix) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    // Host headers hold addresses too, IPv6 in brackets; names there are ASCII (IDNA's xn--).
+    let address = !suffix && name.starts_with('[') && url::Host::parse(&name).is_ok();
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if address || (name.len() <= 253 && name.split('.').all(label)) {
+        return Ok(if suffix { HostPattern::Suffix(name) } else { HostPattern::Exact(name) });
+    }
+    let hint = if name.contains("//") {
+        "leave out the scheme"
+    } else if name.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok()) {
+        "leave out the port; a route answers on every listener"
+    } else if !name.is_ascii() {
+        "write an international name in its ASCII form (xn--...)"
+    } else {
+        "write \"video.example.org\", \"*.example.org\" or \"*\""
+    };
+    Err(Refusal::new(format!("{} is not a host", quoted(text))).hint(hint))
+}
+
+/// Prefixes are compared with normalised paths, so they must be normal themselves.
+fn path_prefix(text: &str) -> Result<String, Refusal> {
+    let not = |why: &str| Err(Refusal::new(format!("{} {why}", quoted(text))));
+    let Some(inner) = text.strip_prefix('/') else { return not("does not begin with /") };
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    if text.len() > PREFIX_LIMIT_BYTES {
+        return not(&format!("is longer than {PREFIX_LIMIT_BYTES} bytes"));
+    }
+    if text == "/" {
+        return Ok("/".to_owned());
+    }
+    // RFC 3986's pchar without percent-encoding: which form would be the normal one is a question nobody should need to ask.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte);
+    if !inner.bytes().all(|byte| plain(byte) || byte == b'/') {
+        return not(
+            "holds a character that a prefix may not have (percent-encoded, space, ?, #, or not ASCII)",
+        );
+    }
+    if inner.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return not("has an empty or dot segment");
+    }
+    if inner.split('/').next() == Some(RESERVED_SEGMENT) {
+        return not("is the edge's own (enhanced URLs begin with it)");
+    }
+    Ok(format!("/{inner}"))
+}
+
+pub(crate) fn origin_url(text: &str) -> Result<Url, Refusal> {
+    let shown = quoted(text);
+    let example = "write it as \"https://origin.example\" or \"https://origin.example/base\"";
+    let with_scheme = || format!("did you mean \"https://{}\"?", text.trim_start_matches('/'));
+    let url = Url::parse(text).map_err(|error| {
+        let hint =
+            if error == url::ParseError::RelativeUrlWithoutBase { with_scheme() } else { example.to_owned() };
+        Refusal::new(format!("{shown} is not a URL: {error}")).hint(hint)
+    })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        // "example.org:8080" parses, with "example.org" as its scheme.
+        let hint = if text.contains("://") { example.to_owned() } else { with_scheme() };
+        return Err(Refusal::new(format!("{shown} is not an http or https URL")).hint(hint));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Neither is repeated: a report ends up in logs.
+        return Err(
+            Refusal::new("holds a user or password").hint("origins that want credentials are not supported")
+        );
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Refusal::new(format!("{shown} has a query or fragment"))
+            .hint("only a path can be put before others"));
+    }
+    Ok(url)
+}
+
+fn cluster_name(text: &str) -> Result<String, Refusal> {
+    let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    if text.is_empty() || text.len() > CLUSTER_LIMIT_BYTES || !text.bytes().all(fits) {
+        return Err(Refusal::new(format!("{} is not a cluster's name", quoted(text))).hint(format!(
+            "1 to {CLUSTER_LIMIT_BYTES} of a-z, 0-9 and _; `acuity models` lists those there are"
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Tables for the parts of a route: hosts, prefixes, origins, clusters.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::*;
+
+fn refusal<T>(read: Result<T, Refusal>) -> (String, String) {
+    match read {
+        Ok(_) => panic!("taken"),
+        Err(refusal) => (refusal.message, refusal.hint.unwrap_or_default()),
+    }
+}
+
+#[test]
+fn hosts() {
+    for (text, host, also, never) in [
+        ("*", HostPattern::Any, "anything", None),
+        (
+            "Video.Example.org",
+            HostPattern::Exact("video.example.org".into()),
+            "VIDEO.example.ORG.",
+            Some("a.video.example.org"),
+        ),
+        ("*.example.org", HostPattern::Suffix("example.org".into()), "a.b.Example.org", Some("example.org")),
+        (
+            "*.example.org",
+            HostPattern::Suffix("example.org".into()),
+            "x.example.org.",
+            Some("badexample.org"),
+        ),
+        ("*.example.org", HostPattern::Suffix("example.org".into()), "x.example.org", Some(".example.org")),
+        ("*.example.org", HostPattern::Suffix("example.org".into()), "x.example.org", Some("é.example.orgé")),
+        ("127.0.0.1", HostPattern::Exact("127.0.0.1".into()), "127.0.0.1", Some("127.0.0.10")),
+        ("[::1]", HostPattern::Exact("[::1]".into()), "[::1]", Some("::1")),
+        ("localhost", HostPattern::Exact("localhost".into()), "LOCALHOST", Some("")),
+    ] {
+        let read = host_pattern(text).ok().unwrap();
+        assert_eq!(read, host);
+        assert!(read.matches(also), "{text} {also}");
+        assert!(never.is_none_or(|never| !read.matches(never)), "{text} {never:?}");
+        assert_eq!(read.to_string(), text.to_lowercase());
+    }
+    for (text, hint) in [
+        ("", "write"),
+        ("*.", "write"),
+        ("**.example.org", "write"),
+        ("a..b", "write"),
+        ("http://example.org", "scheme"),
+        ("example.org:8080", "port"),
+        ("bücher.example", "xn--"),
+        ("a/b", "write"),
+        ("[::zz]", "write"),
+    ] {
+        let (message, given) = refusal(host_pattern(text));
+        assert!(given.contains(hint), "{text}: {message} {given}");
+    }
+}
+
+#[test]
+fn prefixes() {
+    for (text, prefix) in
+        [("/", "/"), ("/live", "/live"), ("/live/", "/live"), ("/a/b-c_d~e/@f", "/a/b-c_d~e/@f")]
+    {
+        assert_eq!(path_prefix(text).ok().unwrap(), prefix);
+    }
+    let long = format!("/{}", "a".repeat(256));
+    for text in [
+        "",
+        "live",
+        "//",
+        "/a//b",
+        "/a/../b",
+        "/.",
+        "/a%2Fb",
+        "/a b",
+        "/a?b",
+        "/a#b",
+        "/é",
+        "/~acuity",
+        "/~acuity/x",
+        &long,
+    ] {
+        refusal(path_prefix(text));
+    }
+    assert_eq!(path_prefix("/~acuity2").ok().unwrap(), "/~acuity2");
+}
+
+#[test]
+fn origins() {
+    for text in ["https://o.example", "http://127.0.0.1:9000/base", "http://[::1]/x/"] {
+        assert!(origin_url(text).is_ok(), "{text}");
+    }
+    for (text, message, hint) in [
+        ("o.example", "is not a URL", "https://o.example"),
+        ("o.example:8080", "is not an http or https URL", "https://o.example:8080"),
+        ("//o.example", "is not a URL", "https://o.example"),
+        ("ftp://o.example", "is not an http or https URL", "write it as"),
+        ("file:///etc/passwd", "is not an http or https URL", "write it as"),
+        ("https://", "is not a URL", "write it as"),
+        ("https://o.example?x=1", "query", "path"),
+        ("https://o.example#x", "fragment", "path"),
+    ] {
+        let (said, hinted) = refusal(origin_url(text));
+        assert!(said.contains(message) && hinted.contains(hint), "{text}: {said} / {hinted}");
+    }
+    let (said, _) = refusal(origin_url("https://user:secret@o.example"));
+    assert!(!said.contains("secret") && !said.contains("user:"), "{said}");
+}
+
+#[test]
+fn clusters() {
+    assert_eq!(cluster_name("game_2").ok().unwrap(), "game_2");
+    for text in ["", "Game", "a-b", "a.b", "a/b", &"a".repeat(33)] {
+        refusal(cluster_name(text));
+    }
+}

@@ -1,0 +1,212 @@
+//! Digests: what a model's file must be, and whether it is.
+//!
+//! The bytes that were hashed are the bytes that are used: a file is read once, hashed in memory and handed on, so that
+//! nobody can change it in between.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{Error, ErrorKind, Read};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use sha2::Digest as _;
+
+use crate::entry::ModelEntry;
+
+/// Largest model file, in bytes. The largest network of the design has well under a million parameters (4 MB);
+/// the bound keeps a wrong path from filling the memory.
+pub const MODEL_LIMIT_BYTES: u64 = 256 << 20;
+
+/// A SHA-256 digest. Its `Display` is 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256([u8; 32]);
+
+/// Text that is not a SHA-256 digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 digest is 64 hexadecimal digits")]
+pub struct NotADigest;
+
+/// Whether a model's file is the one the catalogue means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DigestState {
+    /// It is.
+    Verified,
+    /// It is another file.
+    Mismatch {
+        /// What its bytes hash to.
+        found: Sha256,
+    },
+    /// There is no such file.
+    Missing,
+    /// It could not be read.
+    Unreadable {
+        /// Why, as the system says it.
+        reason: String,
+    },
+}
+
+/// Why a model's bytes cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DigestError {
+    /// The file is not the one the catalogue means.
+    #[error(
+        "{path:?} has the SHA-256 {found}, the catalogue says {expected}; fetch or train the model again"
+    )]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What the catalogue says.
+        expected: Sha256,
+        /// What its bytes hash to.
+        found: Sha256,
+    },
+    /// There is no such file.
+    #[error("{path:?} does not exist")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It could not be read.
+    #[error("{path:?} cannot be read")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Error,
+    },
+    /// It is larger than any model.
+    #[error("{path:?} is larger than {MODEL_LIMIT_BYTES} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Sha256 {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// Its 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl ModelEntry {
+    /// Reads the model's file and gives its bytes if they are the ones the catalogue means.
+    ///
+    /// # Errors
+    /// When the file is missing, unreadable, larger than [`MODEL_LIMIT_BYTES`] or another one.
+    pub fn read_verified(&self) -> Result<Vec<u8>, DigestError> {
+        let path = || self.file.clone();
+        let open = |source: Error| match source.kind() {
+            ErrorKind::NotFound => DigestError::Missing { path: path() },
+            _ => DigestError::Unreadable { path: path(), source },
+        };
+        // Looked at before it is opened: opening a pipe would wait for a writer.
+        let metadata = fs::metadata(&self.file).map_err(open)?;
+        if !metadata.is_file() {
+            return Err(open(Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
+        }
+        // Nor is memory spent on what is too large; the second look is for a file that grows meanwhile.
+        let mut bytes = Vec::new();
+        if metadata.len() <= MODEL_LIMIT_BYTES {
+            File::open(&self.file)
+                .and_then(|file| file.take(MODEL_LIMIT_BYTES + 1).read_to_end(&mut bytes))
+                .map_err(open)?;
+        }
+        if metadata.len().max(bytes.len() as u64) > MODEL_LIMIT_BYTES {
+            return Err(DigestError::TooLarge { path: path() });
+        }
+        let found = Sha256::of(&bytes);
+        if found != self.sha256 {
+            return Err(DigestError::Mismatch { path: path(), expected: self.sha256, found });
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the model's file to see whether it is the one the catalogue means.
+    #[must_use]
+    pub fn digest_state(&self) -> DigestState {
+        match self.read_verified() {
+            Ok(_) => DigestState::Verified,
+            Err(DigestError::Mismatch { found, .. }) => DigestState::Mismatch { found },
+            Err(DigestError::Missing { .. }) => DigestState::Missing,
+            Err(DigestError::Unreadable { source, .. }) => {
+                DigestState::Unreadable { reason: source.to_string() }
+            }
+            Err(error @ DigestError::TooLarge { .. }) => {
+                DigestState::Unreadable { reason: error.to_string() }
+            }
+        }
+    }
+}
+
+impl DigestState {
+    /// One word for tables and metric labels: `verified`, `mismatch`, `missing` or `unreadable`.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Mismatch { .. } => "mismatch",
+            Self::Missing => "missing",
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}
+
+impl fmt::Display for DigestState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.label())
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NotADigest);
+        }
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| NotADigest)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| NotADigest)?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sha256({self})")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_read_as_they_print() {
+        // FIPS 180-2, appendix B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Sha256::of(b"abc").to_string(), abc);
+        assert_eq!(abc.parse(), Ok(Sha256::of(b"abc")));
+        assert_eq!(abc.to_uppercase().parse(), Ok(Sha256::of(b"abc")));
+        for text in ["", "ba78", &format!("+{}", &abc[1..]), &format!("{abc}0"), &"é".repeat(32)] {
+            assert_eq!(text.parse::<Sha256>(), Err(NotADigest), "{text}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Which models exist: for which content, scale and tier; what they measured; and whether a file is the model it claims
+//! to be.
+//!
+//! The catalogue is `catalogue.toml` in a directory, with the ONNX files beside it. An entry that is wrong is reported
+//! and left out; it never takes the others down, and an edge without any model still serves. This crate does not run
+//! networks: the enhancer does, with the bytes that [`ModelEntry::read_verified`] gives it.
+
+#![forbid(unsafe_code)]
+
+mod catalogue;
+mod contract;
+mod digest;
+mod entry;
+mod set;
+
+pub use catalogue::{Catalogue, CatalogueError, RejectedEntry};
+pub use contract::{ElementType, TensorContract};
+pub use digest::{DigestError, DigestState, MODEL_LIMIT_BYTES, NotADigest, Sha256};
+pub use entry::{EntryFault, Measured, ModelEntry, Tier, UnknownTier};
+pub use set::ModelSet;
+
+#[cfg(test)]
+mod tests;
