@@ -1,0 +1,173 @@
+//! Pictures to H.264 access units, through libx264.
+//!
+//! Everything that enters the SPS and PPS comes from [`EncoderSettings`], and nothing in it depends on the
+//! segment, so that all segments of a rendition share them and need no new initialisation. No B-frames:
+//! output order is presentation order, and the source's own decoding timestamps stay valid whatever its
+//! reordering was. Every segment begins with an IDR picture, because each is made by an encoder of its own.
+
+use acuity_config::Preset;
+use bytes::Bytes;
+use ffmpeg_next::codec::{self, encoder, traits::Encoder as _};
+use ffmpeg_next::format::Pixel;
+use ffmpeg_next::{Dictionary, Error, Packet, Rational, ffi, picture};
+
+use super::{Picture, failed, level};
+use crate::container::EncodedUnit;
+use crate::h264::{ColourFacts, SpsFacts};
+use crate::{EnhanceError, RenditionSpec};
+
+/// Size of the rate buffer in milliseconds of peak rate. Half a second bounds what a segment can exceed its
+/// peak by, and is enough for an IDR picture at twice the mean.
+pub(super) const VBV_MS: u64 = 500;
+
+/// Longest distance between IDR pictures inside a segment, in seconds. Segments open with one anyway.
+const KEYFRAME_SECONDS: u64 = 10;
+
+/// All that fixes a rendition's bit stream.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EncoderSettings {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) frame_rate_milli: u32,
+    pub(crate) max_video_kbps: u32,
+    /// Ticks per second of the picture timestamps.
+    pub(crate) timescale: u32,
+    pub(crate) preset: Preset,
+    pub(crate) crf: f32,
+    pub(crate) threads: usize,
+    /// Sample aspect ratio; enlargement by the same factor on both axes keeps it.
+    /// `None` where the source does not say.
+    pub(crate) sample_aspect: Option<(u16, u16)>,
+    pub(crate) colour: ColourFacts,
+}
+
+impl EncoderSettings {
+    /// Settings for `spec`; colour and shape of samples are the source's, from its SPS (unspecified without one).
+    pub(crate) fn new(
+        spec: &RenditionSpec,
+        config: &acuity_config::EnhancerConfig,
+        source: Option<&SpsFacts>,
+        timescale: u32,
+    ) -> Self {
+        Self {
+            width: spec.width,
+            height: spec.height,
+            frame_rate_milli: spec.frame_rate_milli,
+            max_video_kbps: spec.max_video_kbps,
+            timescale,
+            preset: config.preset,
+            crf: config.crf,
+            threads: config.encoder_threads,
+            sample_aspect: source.and_then(|sps| sps.sar),
+            colour: source.map(|sps| sps.colour).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn level_idc(&self) -> u8 {
+        level::level_idc(self.width, self.height, self.frame_rate_milli, self.max_video_kbps)
+    }
+
+    fn options(&self) -> Dictionary<'static> {
+        let mut options = Dictionary::new();
+        let preset = match self.preset {
+            Preset::Ultrafast => "ultrafast",
+            Preset::Superfast => "superfast",
+            Preset::Veryfast => "veryfast",
+            Preset::Faster => "faster",
+            Preset::Fast => "fast",
+            Preset::Medium => "medium",
+        };
+        let kbps = u64::from(self.max_video_kbps);
+        let level = self.level_idc();
+        options.set("preset", preset);
+        options.set("crf", &format!("{:.2}", self.crf));
+        options.set("maxrate", &format!("{}", kbps * 1000));
+        options.set("bufsize", &format!("{}", kbps * VBV_MS));
+        options.set("level", &format!("{}.{}", level / 10, level % 10));
+        options.set("forced-idr", "1");
+        options.set("threads", &self.threads.to_string());
+        let keyint = (u64::from(self.frame_rate_milli) * KEYFRAME_SECONDS).div_ceil(1000).max(1);
+        // 8x8dct puts the stream into the High profile whatever the preset, as the codec string says.
+        // No user-data SEI: it is 700 bytes in every segment, and tells strangers our settings.
+        options.set(
+            "x264-params",
+            &format!("bframes=0:8x8dct=1:cabac=1:keyint={keyint}:open-gop=0:sliced-threads=0:stitchable=1"),
+        );
+        options
+    }
+}
+
+/// One segment's encoder.
+pub(crate) struct Encoder {
+    inner: encoder::video::Encoder,
+    units: Vec<EncodedUnit>,
+}
+
+impl Encoder {
+    pub(crate) fn open(settings: &EncoderSettings) -> Result<Self, EnhanceError> {
+        super::initialise();
+        let codec = encoder::find_by_name("libx264")
+            .and_then(|codec| codec.encoder())
+            .ok_or(EnhanceError::Codec { stage: "encode", message: "this FFmpeg has no libx264".into() })?;
+        let mut video = codec::Context::new_with_codec(codec).encoder().video().map_err(failed("encode"))?;
+        video.set_width(settings.width);
+        video.set_height(settings.height);
+        video.set_format(Pixel::YUV420P);
+        video.set_time_base(Rational::new(1, as_i32(settings.timescale)));
+        video.set_frame_rate(Some(Rational::new(as_i32(settings.frame_rate_milli), 1000)));
+        video.set_max_b_frames(0);
+        // 0:1 is FFmpeg's "not said", which leaves the field out of the VUI as the source did.
+        let (num, den) = settings.sample_aspect.unwrap_or((0, 1));
+        video.set_aspect_ratio(Rational::new(i32::from(num), i32::from(den)));
+        let colour = settings.colour;
+        // SAFETY: the context is live and not yet opened. The three enumerations are written as the integers
+        // H.264 codes them with; FFmpeg's values are ITU-T H.273's, and it checks them when the encoder opens.
+        unsafe {
+            let context = video.as_mut_ptr();
+            let place = |value: u8| u32::from(value);
+            (&raw mut (*context).color_primaries).cast::<u32>().write(place(colour.primaries));
+            (&raw mut (*context).color_trc).cast::<u32>().write(place(colour.transfer));
+            (&raw mut (*context).colorspace).cast::<u32>().write(place(colour.matrix));
+            (*context).color_range = if colour.full_range {
+                ffi::AVColorRange::AVCOL_RANGE_JPEG
+            } else {
+                ffi::AVColorRange::AVCOL_RANGE_MPEG
+            };
+        }
+        let inner = video.open_as_with(codec, settings.options()).map_err(failed("encode"))?;
+        Ok(Self { inner, units: Vec::new() })
+    }
+
+    /// Encodes `picture` as the next in presentation order. `pts` must grow from call to call.
+    pub(crate) fn push(&mut self, picture: &mut Picture, pts: i64, idr: bool) -> Result<(), EnhanceError> {
+        picture.0.set_pts(Some(pts));
+        picture.0.set_kind(if idr { picture::Type::I } else { picture::Type::None });
+        self.inner.send_frame(&picture.0).map_err(failed("encode"))?;
+        self.receive()
+    }
+
+    /// Finishes the stream and gives all access units, as many as pictures were pushed.
+    pub(crate) fn finish(mut self) -> Result<Vec<EncodedUnit>, EnhanceError> {
+        self.inner.send_eof().map_err(failed("encode"))?;
+        self.receive()?;
+        Ok(self.units)
+    }
+
+    fn receive(&mut self) -> Result<(), EnhanceError> {
+        let mut packet = Packet::empty();
+        loop {
+            match self.inner.receive_packet(&mut packet) {
+                Ok(()) => {}
+                Err(Error::Eof | Error::Other { errno: ffmpeg_next::util::error::EAGAIN }) => return Ok(()),
+                Err(error) => return Err(failed("encode")(error)),
+            }
+            let data = packet.data().unwrap_or_default();
+            self.units.push(EncodedUnit { data: Bytes::copy_from_slice(data), keyframe: packet.is_key() });
+        }
+    }
+}
+
+/// Values here are bounded far below `i32::MAX` by the rendition's limits; saturate rather than wrap.
+fn as_i32(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}

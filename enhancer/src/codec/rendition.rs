@@ -1,0 +1,120 @@
+//! What a rendition promises before any of its segments is made: codec string, peak rate, initialisation.
+
+use acuity_config::EnhancerConfig;
+use bytes::Bytes;
+
+use super::encoder::VBV_MS;
+use super::{Encoder, EncoderSettings, Picture, level};
+use crate::container;
+use crate::h264;
+use crate::{EnhanceError, RenditionSpec};
+
+/// RFC 6381 codec string of the rendition's video: High profile (`64`), no constraint flags, the level that
+/// size, rate and bitrate need. For example `avc1.64001f`.
+#[must_use]
+pub fn output_codec_string(spec: &RenditionSpec) -> String {
+    let level = level::level_idc(spec.width, spec.height, spec.frame_rate_milli, spec.max_video_kbps);
+    format!("avc1.6400{level:02x}")
+}
+
+/// Peak segment rate in bit/s of everything in a segment, for `BANDWIDTH`.
+///
+/// The encoder's rate buffer lets `segment_seconds` of video hold at most `cap * (segment_seconds + 0.5 s)` bits.
+/// `segment_seconds` is the shortest duration that counts for the peak (RFC 8216: segments between 0.5 and 1.5
+/// target durations); `other_bits_per_second` is audio, tables and whatever else the container carries; 4 % on
+/// top covers packet headers (MPEG-TS: 4 of 188 bytes and PES headers).
+#[must_use]
+pub fn peak_bits_per_second(spec: &RenditionSpec, segment_seconds: f64, other_bits_per_second: u64) -> u64 {
+    let cap = f64::from(spec.max_video_kbps) * 1000.0;
+    let buffer_seconds = VBV_MS as f64 / 1000.0;
+    let video = cap * (1.0 + buffer_seconds / segment_seconds.max(0.5)) * 1.04;
+    video.ceil() as u64 + other_bits_per_second
+}
+
+/// The initialisation segment of the enhanced rendition: the source's, with size and parameter sets of the
+/// enhanced video. The same inputs give the same bytes.
+///
+/// # Errors
+/// The source's init cannot be read, or the encoder does not open.
+pub fn enhanced_init(
+    source_init: &[u8],
+    spec: &RenditionSpec,
+    config: &EnhancerConfig,
+) -> Result<Bytes, EnhanceError> {
+    let source = container::init_sps(source_init)?;
+    let settings = EncoderSettings::new(spec, config, source.as_ref(), 90_000);
+    let (sps, pps) = parameter_sets(&settings)?;
+    Ok(container::rewrite_init(source_init, spec.width, spec.height, &sps, &pps)?)
+}
+
+/// SPS and PPS as the encoder writes them in front of every IDR picture: encodes one black picture.
+fn parameter_sets(settings: &EncoderSettings) -> Result<(Vec<u8>, Vec<u8>), EnhanceError> {
+    let mut encoder = Encoder::open(settings)?;
+    let mut black = Picture::black(settings.width, settings.height)?;
+    encoder.push(&mut black, 0, true)?;
+    let units = encoder.finish()?;
+    let first = units.first().map(|unit| unit.data.clone()).unwrap_or_default();
+    let find =
+        |kind: u8| h264::annex_b_nals(&first).find(|nal| h264::nal_type(nal) == kind).map(<[u8]>::to_vec);
+    match (find(h264::nal::SPS), find(h264::nal::PPS)) {
+        (Some(sps), Some(pps)) => Ok((sps, pps)),
+        _ => Err(EnhanceError::Codec {
+            stage: "encode",
+            message: "the encoder wrote no parameter sets".into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Upscaler;
+    use crate::h264::SpsFacts;
+
+    fn spec(width: u32, height: u32, frame_rate_milli: u32) -> RenditionSpec {
+        RenditionSpec {
+            width,
+            height,
+            scale: 2,
+            frame_rate_milli,
+            max_video_kbps: 2800,
+            upscaler: Upscaler::Bicubic,
+        }
+    }
+
+    #[test]
+    fn parameter_sets_say_what_the_codec_string_promises() {
+        for (width, height, rate) in
+            [(1280, 720, 30_000), (1280, 720, 59_940), (852, 480, 25_000), (640, 272, 23_976)]
+        {
+            let spec = spec(width, height, rate);
+            for preset in [
+                acuity_config::Preset::Ultrafast,
+                acuity_config::Preset::Superfast,
+                acuity_config::Preset::Medium,
+            ] {
+                let config = EnhancerConfig { preset, ..EnhancerConfig::default() };
+                let settings = EncoderSettings::new(&spec, &config, None, 90_000);
+                let (sps, _) = parameter_sets(&settings).unwrap();
+                let facts = SpsFacts::parse(&sps).unwrap();
+                assert_eq!((facts.width, facts.height), (width, height));
+                assert_eq!(
+                    output_codec_string(&spec),
+                    format!(
+                        "avc1.{:02x}{:02x}{:02x}",
+                        facts.profile_idc, facts.constraint_flags, facts.level_idc
+                    ),
+                    "{preset:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_peak_counts_the_rate_buffer_and_everything_else() {
+        let spec = spec(1280, 720, 30_000);
+        assert_eq!(peak_bits_per_second(&spec, 4.0, 128_000), 3_276_000 + 128_000);
+        assert!(peak_bits_per_second(&spec, 1.0, 0) > peak_bits_per_second(&spec, 6.0, 0));
+    }
+}

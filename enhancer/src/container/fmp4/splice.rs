@@ -1,0 +1,298 @@
+//! New samples in the places of the old ones.
+//!
+//! First every box that changes its size is written with its positions left open, then the layout of the result
+//! is known, then the positions are filled in. Runs, fragments, decode times and durations stay one for one; tables that
+//! describe the old samples (`sdtp`, `subs`, sample groups) go, as do indexes of the whole file (`mfra`, `ssix`).
+
+use bytes::Bytes;
+
+use super::boxes::{BoxSpan, children, write};
+use super::fragment::{Base, Fragment, Run, TrackFragment};
+use super::layout::Layout;
+use super::run::{Entry, write_run};
+use super::{Fmp4Segment, movie, sidx};
+use crate::container::bytes::put;
+use crate::container::{ContainerError, EncodedUnit};
+use crate::h264::{SpsFacts, annex_b_nals, annex_b_to_length_prefixed, nal, nal_type};
+
+/// A data offset to be filled in.
+struct OpenOffset {
+    /// Where the four bytes stand in the rewritten fragment.
+    field_at: usize,
+    /// What the offset counts from.
+    base: OpenBase,
+    target: Target,
+}
+
+/// What a data offset counts from, in the result.
+#[derive(Clone, Copy)]
+enum OpenBase {
+    Fragment,
+    /// A position of the source.
+    Old(usize),
+}
+
+/// What an offset points at.
+enum Target {
+    /// A sample of the video.
+    Sample(usize),
+    /// A position of the source.
+    Old(usize),
+}
+
+/// A fragment written anew.
+struct OpenFragment {
+    piece: usize,
+    offsets: Vec<OpenOffset>,
+    /// Base data offsets: where the eight bytes stand, and what position of the source they point at.
+    bases: Vec<(usize, usize)>,
+}
+
+/// `units` are as many as the source's samples and not empty; the caller has checked.
+pub(super) fn splice(segment: &Fmp4Segment, units: &[EncodedUnit]) -> Result<Bytes, ContainerError> {
+    let source: &[u8] = &segment.bytes;
+    let samples = &segment.fragments.samples;
+    let payloads = payloads(units, segment.in_band)?;
+    let entries = entries(segment, &payloads, units);
+
+    // samples in the order of their bytes, which need not be that of their times
+    let mut by_place: Vec<usize> = (0..samples.len()).collect();
+    by_place.sort_by_key(|index| samples.get(*index).map(|sample| (sample.bytes.start, sample.bytes.end)));
+    let mut by_place = by_place.into_iter().peekable();
+    let mut payloads: Vec<Option<Vec<u8>>> = payloads.into_iter().map(Some).collect();
+
+    let mut layout = Layout::default();
+    let mut sample_pieces = vec![0usize; samples.len()];
+    let mut fragments: Vec<OpenFragment> = Vec::new();
+    let mut indexes: Vec<(usize, &BoxSpan)> = Vec::new();
+    let mut sources = segment.fragments.list.iter();
+    for span in &segment.boxes {
+        layout.keep_until(span.start);
+        match &span.kind {
+            b"moof" => {
+                let fragment = sources.next().ok_or_else(|| span.fault("a fragment was not read"))?;
+                let (bytes, mut open) = rewrite_fragment(source, fragment, &entries)?;
+                open.piece = layout.replace(span.start..span.end, bytes);
+                fragments.push(open);
+            }
+            b"mdat" => {
+                let header = layout.replace(span.start..span.body, source.get(span.start..span.body).unwrap_or_default().to_vec());
+                let body_start = layout.new_len();
+                while let Some(index) = by_place.next_if(|index| {
+                    samples.get(*index).is_some_and(|sample| sample.bytes.end <= span.end)
+                }) {
+                    let place = samples.get(index).map(|sample| sample.bytes.clone()).unwrap_or_default();
+                    // before this box, or inside the sample before
+                    if place.start < layout.old_end() {
+                        return Err(span.fault("video samples overlap or lie outside the media data"));
+                    }
+                    let payload = payloads.get_mut(index).and_then(Option::take).unwrap_or_default();
+                    if let Some(piece) = sample_pieces.get_mut(index) {
+                        *piece = layout.replace(place, payload);
+                    }
+                }
+                layout.keep_until(span.end);
+                let body_bytes = layout.new_len() - body_start;
+                fix_size(&mut layout, header, span, body_bytes)?;
+            }
+            b"sidx" => indexes.push((layout.replace(span.start..span.end, span.whole_of(source).to_vec()), span)),
+            b"moov" => {
+                layout.replace(span.start..span.end, own_movie(source, span, units)?);
+            }
+            b"mfra" | b"ssix" => {
+                layout.replace(span.start..span.end, Vec::new());
+            }
+            _ => layout.keep_until(span.end),
+        }
+    }
+    if by_place.next().is_some() {
+        return Err(ContainerError::Malformed { what: "video samples lie outside the media data", at: layout.old_end() });
+    }
+    layout.keep_until(source.len());
+
+    for open in fragments {
+        fill_offsets(&mut layout, &open, &sample_pieces)?;
+    }
+    for (piece, span) in indexes {
+        let mut index = span.whole_of(source).to_vec();
+        let new_end = layout.start_of(piece) + index.len();
+        if sidx::rewrite(&mut index, span, source.len(), new_end, &layout).is_some()
+            && let Some(bytes) = layout.bytes_of(piece)
+        {
+            put(bytes, 0, &index);
+        }
+    }
+    Ok(layout.write(source).into())
+}
+
+/// Samples as MP4 wants them: lengths of four bytes, no delimiters, and no parameter sets where the sample entry has them.
+fn payloads(units: &[EncodedUnit], in_band: bool) -> Result<Vec<Vec<u8>>, ContainerError> {
+    units
+        .iter()
+        .enumerate()
+        .map(|(index, unit)| {
+            annex_b_to_length_prefixed(&unit.data, |kind| match kind {
+                nal::AUD => false,
+                nal::SPS | nal::PPS | nal::SPS_EXTENSION => in_band,
+                _ => true,
+            })
+            .filter(|bytes| u32::try_from(bytes.len()).is_ok())
+            .ok_or(ContainerError::BadUnit { index, what: "larger than 4 GiB" })
+        })
+        .collect()
+}
+
+/// What the runs will say of each sample: the i-th presentation time, at its own decode time.
+fn entries(segment: &Fmp4Segment, payloads: &[Vec<u8>], units: &[EncodedUnit]) -> Vec<Entry> {
+    let samples = &segment.fragments.samples;
+    let mut presentation: Vec<i64> = samples.iter().map(|sample| sample.pts).collect();
+    presentation.sort_unstable();
+    samples
+        .iter()
+        .zip(presentation)
+        .zip(payloads.iter().zip(units))
+        .map(|((sample, pts), (payload, unit))| Entry {
+            duration: sample.duration,
+            size: payload.len() as u32, // checked by `payloads`
+            keyframe: unit.keyframe,
+            offset: pts - sample.dts,
+        })
+        .collect()
+}
+
+fn fix_size(layout: &mut Layout, piece: usize, span: &BoxSpan, body_bytes: usize) -> Result<(), ContainerError> {
+    if span.open_ended {
+        return Ok(());
+    }
+    let header_bytes = span.body - span.start;
+    let size = header_bytes + body_bytes;
+    let Some(header) = layout.bytes_of(piece) else { return Ok(()) };
+    if header_bytes == 16 {
+        put(header, 8, &(size as u64).to_be_bytes());
+    } else {
+        let size = u32::try_from(size).map_err(|_| span.fault("the media data outgrows its 32-bit size"))?;
+        put(header, 0, &size.to_be_bytes());
+    }
+    Ok(())
+}
+
+/// The movie box of a segment that brings its own, for the new pictures.
+fn own_movie(source: &[u8], movie: &BoxSpan, units: &[EncodedUnit]) -> Result<Vec<u8>, ContainerError> {
+    let find = |wanted| {
+        units.iter().flat_map(|unit| annex_b_nals(&unit.data)).find(|body| nal_type(body) == wanted)
+    };
+    let missing = ContainerError::BadUnit { index: 0, what: "no parameter sets in it" };
+    let (Some(sps), Some(pps)) = (find(nal::SPS), find(nal::PPS)) else { return Err(missing) };
+    let facts = SpsFacts::parse(sps).map_err(|_| missing)?;
+    movie::rewrite(source, movie, facts.width, facts.height, sps, pps)
+}
+
+fn rewrite_fragment(
+    source: &[u8],
+    fragment: &Fragment,
+    entries: &[Entry],
+) -> Result<(Vec<u8>, OpenFragment), ContainerError> {
+    let mut open = OpenFragment { piece: 0, offsets: Vec::new(), bases: Vec::new() };
+    let mut out = Vec::with_capacity(fragment.span.end - fragment.span.start + entries.len() * 16);
+    let mut tracks = fragment.tracks.iter();
+    let mut end_before = fragment.span.start;
+    write(&mut out, &fragment.span, |out| {
+        for child in children(source, fragment.span.body..fragment.span.end)? {
+            if &child.kind != b"traf" {
+                out.extend_from_slice(child.whole_of(source));
+                continue;
+            }
+            let track = tracks.next().ok_or_else(|| child.fault("a track fragment was not read"))?;
+            let base = match track.base {
+                Base::Fragment => OpenBase::Fragment,
+                Base::Explicit { offset, .. } => OpenBase::Old(offset),
+                Base::End => OpenBase::Old(end_before),
+            };
+            end_before = usize::try_from(track.data_end).unwrap_or(usize::MAX);
+            rewrite_track(out, source, track, base, entries, &mut open)?;
+        }
+        Ok(())
+    })?;
+    Ok((out, open))
+}
+
+fn rewrite_track(
+    out: &mut Vec<u8>,
+    source: &[u8],
+    track: &TrackFragment,
+    base: OpenBase,
+    entries: &[Entry],
+    open: &mut OpenFragment,
+) -> Result<(), ContainerError> {
+    if track.has_offsets && !track.is_video {
+        return Err(ContainerError::Encrypted); // its tables point into boxes that move
+    }
+    let mut runs = track.runs.iter();
+    write(out, &track.span, |out| {
+        for child in children(source, track.span.body..track.span.end)? {
+            match &child.kind {
+                b"trun" => {
+                    let run = runs.next().ok_or_else(|| child.fault("a track run was not read"))?;
+                    open.offsets.extend(copy_run(out, source, track, run, base, entries)?);
+                }
+                // what described the old samples
+                b"sdtp" | b"subs" | b"sbgp" | b"sgpd" | b"csgp" | b"saiz" | b"saio" | b"senc" if track.is_video => {}
+                b"tfhd" => {
+                    if let Base::Explicit { field_at, offset } = track.base {
+                        open.bases.push((out.len() + (field_at - child.start), offset));
+                    }
+                    out.extend_from_slice(child.whole_of(source));
+                }
+                _ => out.extend_from_slice(child.whole_of(source)),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Writes a run of the video anew, or copies another track's; gives the offset to fill in, if it states one.
+fn copy_run(
+    out: &mut Vec<u8>,
+    source: &[u8],
+    track: &TrackFragment,
+    run: &Run,
+    base: OpenBase,
+    entries: &[Entry],
+) -> Result<Option<OpenOffset>, ContainerError> {
+    let data_at = usize::try_from(run.data_at).unwrap_or(usize::MAX);
+    if track.is_video {
+        let own = entries.get(run.samples.clone()).unwrap_or_default();
+        let field_at = write_run(out, run, own)?;
+        let target = if own.is_empty() { Target::Old(data_at) } else { Target::Sample(run.samples.start) };
+        return Ok(Some(OpenOffset { field_at, base, target }));
+    }
+    let field_at = out.len() + (run.span.body - run.span.start) + 8;
+    out.extend_from_slice(run.span.whole_of(source));
+    let states_offset = run.flags & super::fragment::DATA_OFFSET != 0;
+    Ok(states_offset.then_some(OpenOffset { field_at, base, target: Target::Old(data_at) }))
+}
+
+fn fill_offsets(layout: &mut Layout, open: &OpenFragment, sample_pieces: &[usize]) -> Result<(), ContainerError> {
+    let start = layout.start_of(open.piece);
+    let fault = |what| ContainerError::Malformed { what, at: start };
+    for offset in &open.offsets {
+        let base = match offset.base {
+            OpenBase::Fragment => start,
+            OpenBase::Old(old) => layout.map(old),
+        };
+        let target = match offset.target {
+            Target::Sample(index) => layout.start_of(sample_pieces.get(index).copied().unwrap_or(0)),
+            Target::Old(old) => layout.map(old),
+        };
+        let distance = target as i128 - base as i128;
+        let distance = i32::try_from(distance).map_err(|_| fault("a data offset outgrows 32 bits"))?;
+        let bytes = layout.bytes_of(open.piece).ok_or_else(|| fault("a fragment got lost"))?;
+        put(bytes, offset.field_at, &distance.to_be_bytes());
+    }
+    for (field_at, old) in &open.bases {
+        let base = layout.map(*old) as u64;
+        let bytes = layout.bytes_of(open.piece).ok_or_else(|| fault("a fragment got lost"))?;
+        put(bytes, *field_at, &base.to_be_bytes());
+    }
+    Ok(())
+}

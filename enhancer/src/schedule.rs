@@ -1,0 +1,106 @@
+//! Decisions of the queue, pure: which tier a segment gets, from costs that were measured and time that is left.
+//!
+//! Better tiers cost more. The best one whose predicted time fits before the deadline is taken, with the work
+//! that waits behind it counted in, because a slow choice is paid by everybody in the queue.
+
+/// Seconds of wall clock per output pixel (all stages overlapped), learned from what ran.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Cost {
+    seconds_per_pixel: f64,
+    samples: u32,
+}
+
+/// Weight of a new measurement: the last ten or so segments count.
+const LEARNING_RATE: f64 = 0.2;
+
+/// Predictions are stretched by this, since a machine's speed varies by about as much from one segment to the
+/// next, and a late segment costs more than a lower tier.
+const SAFETY: f64 = 1.25;
+
+impl Cost {
+    /// A first estimate, for example from the warm-up run.
+    pub(crate) fn estimate(seconds_per_pixel: f64) -> Self {
+        Self { seconds_per_pixel, samples: 0 }
+    }
+
+    /// Learns from a segment that took `seconds` for `pixels` output pixels.
+    pub(crate) fn learn(&mut self, seconds: f64, pixels: u64) {
+        if pixels == 0 || !seconds.is_finite() {
+            return;
+        }
+        let measured = seconds / pixels as f64;
+        // The first real segment replaces the estimate, which knew nothing of decoder and encoder.
+        let rate = if self.samples == 0 { 1.0 } else { LEARNING_RATE };
+        self.seconds_per_pixel += (measured - self.seconds_per_pixel) * rate;
+        self.samples = self.samples.saturating_add(1);
+    }
+
+    /// Predicted wall clock seconds for `pixels`.
+    pub(crate) fn predict(&self, pixels: u64) -> f64 {
+        self.seconds_per_pixel * pixels as f64 * SAFETY
+    }
+}
+
+/// What to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The tier at this place of the list.
+    Tier(usize),
+    /// The plain scaler: no tier is quick enough.
+    Plain,
+}
+
+/// Picks from `tiers` (cheapest first). `seconds_left` is the time to the deadline, `None` without one;
+/// `waiting` is how many viewers' segments wait for each lane behind this one.
+pub(crate) fn choose(tiers: &[Cost], pixels: u64, seconds_left: Option<f64>, waiting: f64) -> Choice {
+    let budget = seconds_left.map_or(f64::INFINITY, |left| left / (1.0 + waiting.max(0.0)));
+    tiers.iter().rposition(|cost| cost.predict(pixels) <= budget).map_or(Choice::Plain, Choice::Tier)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiers() -> Vec<Cost> {
+        vec![Cost::estimate(1e-8), Cost::estimate(4e-8)]
+    }
+
+    #[test]
+    fn the_best_tier_that_fits_is_taken() {
+        let second_of_720p30 = 1280 * 720 * 30;
+        // predicted: 0.35 s and 1.38 s
+        for (left, waiting, expected) in [
+            (None, 0.0, Choice::Tier(1)),
+            (None, 9.0, Choice::Tier(1)),
+            (Some(2.0), 0.0, Choice::Tier(1)),
+            (Some(2.0), 1.0, Choice::Tier(0)),
+            (Some(1.0), 0.0, Choice::Tier(0)),
+            (Some(0.3), 0.0, Choice::Plain),
+            (Some(-1.0), 0.0, Choice::Plain),
+        ] {
+            assert_eq!(choose(&tiers(), second_of_720p30, left, waiting), expected, "{left:?} {waiting}");
+        }
+    }
+
+    #[test]
+    fn no_tiers_leave_the_plain_scaler() {
+        assert_eq!(choose(&[], 1, None, 0.0), Choice::Plain);
+    }
+
+    #[test]
+    fn costs_follow_what_ran() {
+        let mut cost = Cost::estimate(1.0);
+        cost.learn(2.0, 1000);
+        assert!(
+            (cost.predict(1000) - 2.0 * SAFETY).abs() < 1e-9,
+            "the estimate gives way to the first segment"
+        );
+        for _ in 0..50 {
+            cost.learn(4.0, 1000);
+        }
+        assert!((cost.predict(1000) - 4.0 * SAFETY).abs() < 0.01);
+        cost.learn(f64::NAN, 1000);
+        cost.learn(1.0, 0);
+        assert!(cost.predict(1000).is_finite());
+    }
+}

@@ -1,0 +1,167 @@
+//! Timestamp arithmetic: which picture is shown at which of the source's times.
+//!
+//! The source segment says when pictures are shown; the decoder says which of them it could make. Every one
+//! of the source's times gets a picture: its own, or (where the decoder gave nothing) its neighbour's, so
+//! that an enhanced segment has the source's frame count and duration whatever happened to its data.
+
+use crate::container::AccessUnit;
+
+/// The presentation times of a segment, ascending, in ticks of the track's time scale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Timeline {
+    pts: Vec<i64>,
+    /// Whether the picture at this place was an IDR picture in the source.
+    idr: Vec<bool>,
+}
+
+impl Timeline {
+    /// Times of `units`, which come in decode order.
+    pub(crate) fn new(units: &[AccessUnit]) -> Self {
+        let mut order: Vec<(i64, bool)> = units.iter().map(|unit| (unit.pts, unit.random_access)).collect();
+        order.sort_by_key(|&(pts, _)| pts);
+        Self { pts: order.iter().map(|o| o.0).collect(), idr: order.iter().map(|o| o.1).collect() }
+    }
+
+    /// Pictures in the segment.
+    pub(crate) fn len(&self) -> usize {
+        self.pts.len()
+    }
+
+    /// The place in presentation order of the picture shown at `pts`, if the segment has one there.
+    pub(crate) fn index_of(&self, pts: i64) -> Option<usize> {
+        self.pts.binary_search(&pts).ok()
+    }
+
+    /// When the picture at `index` is shown. Encoders want strictly growing times, so twins (a broken source)
+    /// are nudged apart by a tick for the encoder only; the container keeps the source's own.
+    pub(crate) fn encoder_pts(&self, index: usize) -> i64 {
+        let Some(&pts) = self.pts.get(index) else { return 0 };
+        let twins = self.pts[..index].iter().rev().take_while(|&&before| before == pts).count();
+        pts + i64::try_from(twins).unwrap_or(0)
+    }
+
+    /// Whether the source had an IDR picture at `index`: kept, so that seek points stay.
+    pub(crate) fn is_idr(&self, index: usize) -> bool {
+        self.idr.get(index).copied().unwrap_or(false)
+    }
+
+    /// From the first picture's time to the last one's end (taken as long as the mean distance), in ticks.
+    pub(crate) fn duration(&self) -> i64 {
+        match (self.pts.first(), self.pts.last()) {
+            (Some(first), Some(last)) if self.pts.len() > 1 => {
+                let span = last - first;
+                span + span / i64::try_from(self.pts.len() - 1).unwrap_or(1)
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// Decides which pictures fill which places, as pictures arrive in presentation order.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    next: usize,
+    len: usize,
+    arrived: usize,
+}
+
+/// Places to fill: with the picture before the one that arrived, and with that one itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// Places that repeat the picture before.
+    pub(crate) held: std::ops::Range<usize>,
+    /// Places the arrived picture fills: its own, and (for the first) all before it.
+    pub(crate) fresh: std::ops::Range<usize>,
+}
+
+impl Hold {
+    pub(crate) fn new(len: usize) -> Self {
+        Self { next: 0, len, arrived: 0 }
+    }
+
+    /// A picture for place `index` has arrived. `None`: late or double, to be dropped.
+    pub(crate) fn arrive(&mut self, index: usize) -> Option<Due> {
+        if index < self.next || index >= self.len {
+            return None;
+        }
+        let due = if self.arrived == 0 {
+            Due { held: 0..0, fresh: 0..index + 1 }
+        } else {
+            Due { held: self.next..index, fresh: index..index + 1 }
+        };
+        self.arrived += 1;
+        self.next = index + 1;
+        Some(due)
+    }
+
+    /// Places still empty at the end.
+    pub(crate) fn rest(&self) -> std::ops::Range<usize> {
+        self.next..self.len
+    }
+
+    /// Places that do not show a picture of their own.
+    pub(crate) fn held(&self) -> usize {
+        self.len - self.arrived
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn unit(pts: i64, random_access: bool) -> AccessUnit {
+        AccessUnit { data: Bytes::new(), pts, dts: 0, random_access }
+    }
+
+    #[test]
+    fn presentation_order_comes_from_decode_order() {
+        let timeline =
+            Timeline::new(&[unit(0, true), unit(9000, false), unit(3000, false), unit(6000, false)]);
+        assert_eq!(timeline.len(), 4);
+        assert_eq!(timeline.index_of(9000), Some(3));
+        assert_eq!(timeline.index_of(4000), None);
+        assert_eq!(timeline.duration(), 12_000);
+        assert!(timeline.is_idr(0) && !timeline.is_idr(3));
+    }
+
+    #[test]
+    fn twins_are_told_apart_for_the_encoder() {
+        let timeline = Timeline::new(&[unit(0, true), unit(0, false), unit(0, false), unit(90, false)]);
+        let pts: Vec<i64> = (0..4).map(|i| timeline.encoder_pts(i)).collect();
+        assert_eq!(pts, [0, 1, 2, 90]);
+    }
+
+    #[test]
+    fn one_picture_has_no_distance_to_measure() {
+        assert_eq!(Timeline::new(&[unit(5, true)]).duration(), 0);
+        assert_eq!(Timeline::new(&[]).len(), 0);
+    }
+
+    #[test]
+    fn missing_pictures_are_held() {
+        // (places, arrivals) -> (what each place shows)
+        for (len, arrivals, shown) in [
+            (4, vec![0, 1, 2, 3], vec![0, 1, 2, 3]),
+            (4, vec![2, 3], vec![2, 2, 2, 3]),
+            (5, vec![0, 3], vec![0, 0, 0, 3, 3]),
+            (3, vec![1, 1, 0, 7], vec![1, 1, 1]),
+            (2, vec![], vec![]),
+        ] {
+            let mut hold = Hold::new(len);
+            let mut places = Vec::new();
+            let mut last = None;
+            for index in arrivals {
+                let Some(due) = hold.arrive(index) else { continue };
+                places.extend(due.held.map(|_| last.unwrap()));
+                places.extend(due.fresh.map(|_| index));
+                last = Some(index);
+            }
+            if let Some(last) = last {
+                places.extend(hold.rest().map(|_| last));
+            }
+            assert_eq!(places, shown);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The recipe `upscale`: luma through a network, chroma through a scaler; or everything through the scaler.
+//!
+//! Chroma is half the resolution already and the eye is forgiving there; a scaler costs a twentieth of the
+//! network's time on luma. The clock rules: once the deadline has passed the rest of the segment is scaled
+//! plainly, in the same stream, because a worse picture in time beats a better one late.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::codec::{ChromaScaler, Picture, PlainScaler};
+use crate::inference::Network;
+use crate::pipeline::{Emit, Placed, Stage};
+use crate::{EnhanceError, FallbackReason};
+
+/// Output pictures whose memory may serve again; shared by the upscaler and the encoder of a lane. Fresh
+/// memory for every picture would cost a page fault for each 4 KiB of it.
+#[derive(Clone, Default)]
+pub(crate) struct PicturePool(Arc<Mutex<Vec<Picture>>>);
+
+/// As many pictures as can be on their way between the two threads, plus the ones in their hands.
+const POOL_PICTURES: usize = 8;
+
+impl PicturePool {
+    /// A picture with old or undefined contents.
+    pub(crate) fn take(&self, width: u32, height: u32) -> Result<Picture, EnhanceError> {
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut picture) = pool.pop() {
+            if (picture.width(), picture.height()) == (width, height) && picture.is_writable() {
+                return Ok(picture);
+            }
+        }
+        drop(pool);
+        Picture::new(width, height)
+    }
+
+    pub(crate) fn give_back(&self, picture: Picture) {
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.len() < POOL_PICTURES {
+            pool.push(picture);
+        }
+    }
+}
+
+/// Scalers of a lane, kept from segment to segment.
+#[derive(Default)]
+pub(crate) struct Scalers {
+    chroma: ChromaScaler,
+    plain: PlainScaler,
+}
+
+/// Enlarges the pictures of one segment.
+pub(crate) struct Upscale<'a> {
+    network: Option<&'a mut Network>,
+    scalers: &'a mut Scalers,
+    pool: PicturePool,
+    size: (u32, u32),
+    scale: u32,
+    deadline: Option<Instant>,
+    /// Pictures the network made.
+    pub(crate) by_network: u32,
+    /// The first thing that went wrong.
+    pub(crate) fallback: Option<FallbackReason>,
+    pub(crate) infer_seconds: f64,
+    pub(crate) scale_seconds: f64,
+}
+
+impl<'a> Upscale<'a> {
+    /// `size` is the output's; `network` enlarges by `scale`.
+    pub(crate) fn new(
+        network: Option<&'a mut Network>,
+        scalers: &'a mut Scalers,
+        pool: PicturePool,
+        size: (u32, u32),
+        scale: u32,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self {
+            network,
+            scalers,
+            pool,
+            size,
+            scale,
+            deadline,
+            by_network: 0,
+            fallback: None,
+            infer_seconds: 0.0,
+            scale_seconds: 0.0,
+        }
+    }
+
+    fn enlarge(&mut self, from: &Picture, to: &mut Picture) -> Result<(), EnhanceError> {
+        if self.by_network(from, to) {
+            let started = Instant::now();
+            self.scalers.chroma.scale(from, to)?;
+            self.scale_seconds += started.elapsed().as_secs_f64();
+            self.by_network += 1;
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.scalers.plain.scale(from, to)?;
+        self.scale_seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Luma by the network; whether it did.
+    fn by_network(&mut self, from: &Picture, to: &mut Picture) -> bool {
+        if self.network.is_none() {
+            return false;
+        }
+        let reason = if (from.width() * self.scale, from.height() * self.scale) != self.size {
+            // One inserted clip of another size is no reason to give up on what follows.
+            self.fallback.get_or_insert(FallbackReason::SizeChanged);
+            return false;
+        } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            FallbackReason::DeadlineShort
+        } else {
+            let started = Instant::now();
+            let result = match &mut self.network {
+                Some(network) => network.run(from.plane(0), to.plane_mut(0)),
+                None => return false,
+            };
+            self.infer_seconds += started.elapsed().as_secs_f64();
+            match result {
+                Ok(()) => return true,
+                Err(error) => {
+                    tracing::warn!(%error, "inference failed; the rest of the segment is scaled plainly");
+                    FallbackReason::ModelFailed
+                }
+            }
+        };
+        self.fallback.get_or_insert(reason);
+        self.network = None;
+        false
+    }
+}
+
+impl Stage for Upscale<'_> {
+    type In = Picture;
+    type Out = Picture;
+
+    fn push(&mut self, placed: Placed<Picture>, emit: Emit<'_, Picture>) -> Result<(), EnhanceError> {
+        let mut enlarged = self.pool.take(self.size.0, self.size.1)?;
+        self.enlarge(&placed.picture, &mut enlarged)?;
+        emit(Placed { index: placed.index, picture: enlarged })
+    }
+}

@@ -1,0 +1,301 @@
+//! Whole segments through the enhancer: real libraries, real clips, the shipped networks.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use acuity_config::EnhancerConfig;
+use acuity_enhancer::container::SourceSegment;
+use acuity_enhancer::{
+    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, FallbackReason, MadeBy, Priority,
+    Readiness, RenditionSpec, Upscaler, enhanced_init, probe,
+};
+use acuity_models::Catalogue;
+use bytes::Bytes;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// ONNX Runtime as the set-up puts it, or as the user names it.
+fn runtime_library() -> PathBuf {
+    std::env::var_os("ACUITY_ONNXRUNTIME")
+        .map_or_else(|| root().join(".acuity/onnxruntime/libonnxruntime.so"), PathBuf::from)
+}
+
+fn config() -> EnhancerConfig {
+    EnhancerConfig { lanes: 1, runtime_library: Some(runtime_library()), ..EnhancerConfig::default() }
+}
+
+/// One enhancer for all tests of this file: its library is loaded once per process.
+fn enhancer() -> &'static Enhancer {
+    static ENHANCER: OnceLock<Enhancer> = OnceLock::new();
+    ENHANCER.get_or_init(|| {
+        let catalogue = Arc::new(Catalogue::load(root().join("models/zoo")).unwrap());
+        let enhancer = Enhancer::start(&config(), catalogue, &prometheus::Registry::new()).unwrap();
+        let started = Instant::now();
+        while enhancer.readiness() != Readiness::Ready {
+            assert!(started.elapsed() < Duration::from_secs(60), "models were not loaded within a minute");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        enhancer
+    })
+}
+
+fn enhance(request: EnhanceRequest) -> Result<EnhancedSegment, EnhanceError> {
+    let (sender, receiver) = mpsc::channel();
+    enhancer().submit(request, Box::new(move |result| sender.send(result).unwrap()));
+    receiver.recv_timeout(Duration::from_secs(120)).expect("a reply")
+}
+
+fn generic() -> Upscaler {
+    let set = Catalogue::load(root().join("models/zoo")).unwrap().find("generic", 2).unwrap();
+    Upscaler::Model { cluster: "generic".into(), digest: set.digest() }
+}
+
+fn spec(width: u32, height: u32, upscaler: Upscaler) -> RenditionSpec {
+    RenditionSpec { width, height, scale: 2, frame_rate_milli: 25_000, max_video_kbps: 1500, upscaler }
+}
+
+fn request(segment: impl Into<Bytes>, spec: RenditionSpec) -> EnhanceRequest {
+    EnhanceRequest {
+        init: None,
+        lead_in: Vec::new(),
+        segment: segment.into(),
+        spec,
+        deadline: None,
+        priority: Priority::Viewer,
+        cancel: CancelFlag::default(),
+    }
+}
+
+/// Makes HLS segments with FFmpeg: 320x180 at 25 fps, B-frames, AAC; two seconds each.
+fn segments(directory: &Path, extra: &[&str]) -> Vec<Bytes> {
+    let playlist = directory.join("index.m3u8");
+    let status = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=6"])
+        .args(["-f", "lavfi", "-i", "sine=frequency=440:duration=6"])
+        .args(["-c:v", "libx264", "-preset", "veryfast", "-b:v", "300k", "-bf", "2", "-g", "50"])
+        .args(["-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "64k"])
+        .args(extra)
+        .args(["-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod"])
+        .arg(&playlist)
+        .status()
+        .expect("the ffmpeg command, which the set-up installs");
+    assert!(status.success());
+    let text = std::fs::read_to_string(&playlist).unwrap();
+    let names = text.lines().filter(|line| !line.starts_with('#'));
+    names.map(|name| Bytes::from(std::fs::read(directory.join(name)).unwrap())).collect()
+}
+
+/// pts, dts, flags, data hash of each packet, as ffprobe sees them.
+fn packets(bytes: &[u8], kind: &str) -> Vec<[String; 4]> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("segment");
+    std::fs::write(&path, bytes).unwrap();
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", kind, "-show_packets", "-show_data_hash", "md5"])
+        .args(["-show_entries", "packet=pts,dts,flags,data_hash", "-of", "default=nw=1"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut packets = Vec::new();
+    let mut packet: [String; 4] = Default::default();
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let Some(place) = ["pts", "dts", "flags", "data_hash"].iter().position(|name| *name == key) else {
+            continue;
+        };
+        packet[place] = value.to_owned();
+        // ffprobe's last line of a packet, behind its side data.
+        if key == "data_hash" {
+            packets.push(std::mem::take(&mut packet));
+        }
+    }
+    packets
+}
+
+fn column(packets: &[[String; 4]], index: usize) -> Vec<String> {
+    packets.iter().map(|packet| packet[index].clone()).collect()
+}
+
+fn sorted_numbers(packets: &[[String; 4]], index: usize) -> Vec<i64> {
+    let mut numbers: Vec<i64> = packets.iter().map(|packet| packet[index].parse().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// What every enhanced segment must keep of its source.
+fn assert_same_but_larger(source: &[u8], enhanced: &[u8], size: (u32, u32)) {
+    let (before, after) = (packets(source, "v"), packets(enhanced, "v"));
+    assert_eq!(before.len(), after.len(), "frame count");
+    assert_eq!(sorted_numbers(&before, 0), sorted_numbers(&after, 0), "presentation times");
+    assert_eq!(column(&before, 1), column(&after, 1), "decode times");
+    assert!(after[0][2].starts_with('K'), "opens on an IDR picture");
+    assert_eq!(packets(source, "a"), packets(enhanced, "a"), "audio packets");
+    if let Ok(segment) = SourceSegment::parse(None, Bytes::copy_from_slice(enhanced)) {
+        let sps = segment.video().unwrap().sps().unwrap();
+        assert_eq!((sps.width, sps.height), size);
+    }
+}
+
+#[test]
+fn transport_stream_segments_are_doubled_and_keep_everything_else() {
+    let directory = tempfile::tempdir().unwrap();
+    for (index, segment) in segments(directory.path(), &[]).into_iter().enumerate() {
+        let info = probe(None, segment.clone(), &config()).unwrap();
+        assert_eq!((info.width, info.height, info.frame_rate_milli), (320, 180, Some(25_000)));
+        let made = enhance(request(segment.clone(), spec(640, 360, generic()))).unwrap();
+        assert!(matches!(made.report.made_by, MadeBy::Model { .. }), "{:?}", made.report);
+        assert_eq!((made.report.fallback, made.report.held_frames), (None, 0), "segment {index}");
+        assert_same_but_larger(&segment, &made.bytes, (640, 360));
+    }
+}
+
+#[test]
+fn fragmented_mp4_segments_keep_their_boxes_and_share_one_init() {
+    let directory = tempfile::tempdir().unwrap();
+    let segments = segments(directory.path(), &["-hls_segment_type", "fmp4"]);
+    let init = Bytes::from(std::fs::read(directory.path().join("init.mp4")).unwrap());
+    let spec = spec(640, 360, generic());
+    let new_init = enhanced_init(&init, &spec, &config()).unwrap();
+    assert_eq!(new_init, enhanced_init(&init, &spec, &config()).unwrap(), "the init is deterministic");
+    for segment in segments {
+        let asked = EnhanceRequest { init: Some(init.clone()), ..request(segment.clone(), spec.clone()) };
+        let made = enhance(asked).unwrap();
+        let whole = |init: &Bytes, segment: &Bytes| [init.as_ref(), segment.as_ref()].concat();
+        assert_same_but_larger(&whole(&init, &segment), &whole(&new_init, &made.bytes), (640, 360));
+    }
+}
+
+#[test]
+fn the_plain_baseline_uses_no_network() {
+    let directory = tempfile::tempdir().unwrap();
+    let segment = segments(directory.path(), &[]).remove(0);
+    let made = enhance(request(segment.clone(), spec(640, 360, Upscaler::Bicubic))).unwrap();
+    assert_eq!((&made.report.made_by, made.report.fallback), (&MadeBy::Plain, None));
+    assert_same_but_larger(&segment, &made.bytes, (640, 360));
+}
+
+#[test]
+fn all_rungs_of_the_ladder_write_the_same_parameter_sets() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = segments(directory.path(), &[]);
+    let sets_of = |made: EnhancedSegment| {
+        let segment = SourceSegment::parse(None, made.bytes).unwrap();
+        let sets = &segment.video().unwrap().parameter_sets;
+        (sets.sps.clone(), sets.pps.clone())
+    };
+    let by_model = sets_of(enhance(request(all[0].clone(), spec(640, 360, generic()))).unwrap());
+    let plain = sets_of(enhance(request(all[1].clone(), spec(640, 360, Upscaler::Bicubic))).unwrap());
+    assert_eq!(by_model, plain);
+
+    let gone = Upscaler::Model { cluster: "generic".into(), digest: "00000000".into() };
+    let made = enhance(request(all[2].clone(), spec(640, 360, gone))).unwrap();
+    let expected = (&MadeBy::Plain, Some(FallbackReason::ModelMissing));
+    assert_eq!((&made.report.made_by, made.report.fallback), expected);
+    assert_eq!(sets_of(made), by_model);
+
+    let asked = request(all[0].clone(), spec(640, 360, generic()));
+    let made = enhance(EnhanceRequest { deadline: Some(Instant::now()), ..asked }).unwrap();
+    let expected = (&MadeBy::Plain, Some(FallbackReason::DeadlineShort));
+    assert_eq!((&made.report.made_by, made.report.fallback), expected);
+    assert_eq!(sets_of(made), by_model);
+}
+
+#[test]
+fn another_size_inside_the_rendition_is_scaled_to_fit() {
+    let directory = tempfile::tempdir().unwrap();
+    let segment = segments(directory.path(), &["-vf", "scale=256:144"]).remove(0);
+    let made = enhance(request(segment.clone(), spec(640, 360, generic()))).unwrap();
+    assert_eq!(made.report.fallback, Some(FallbackReason::SizeChanged));
+    assert_same_but_larger(&segment, &made.bytes, (640, 360));
+}
+
+#[test]
+fn a_segment_in_the_middle_of_a_gop_asks_for_its_lead_in() {
+    let directory = tempfile::tempdir().unwrap();
+    // One IDR picture at the start of the film only; segments are cut by time.
+    let all =
+        segments(directory.path(), &["-g", "1000", "-hls_flags", "split_by_time", "-sc_threshold", "0"]);
+    assert!(all.len() > 1, "cut by time");
+    let asked = request(all[1].clone(), spec(640, 360, generic()));
+    assert!(matches!(enhance(asked.clone()), Err(EnhanceError::OpensMidGop)));
+
+    let led = enhance(EnhanceRequest { lead_in: vec![all[0].clone()], ..asked.clone() }).unwrap();
+    assert_eq!(led.report.held_frames, 0, "everything the segment refers to was there");
+
+    let held = enhance(EnhanceRequest { lead_in: vec![Bytes::new()], ..asked }).unwrap();
+    assert!(held.report.held_frames > 0, "{:?}", held.report);
+    assert_eq!(held.report.frames, led.report.frames);
+}
+
+#[test]
+fn damage_is_concealed_or_held_and_time_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let segment = segments(directory.path(), &[]).remove(0);
+    let mut broken = segment.to_vec();
+    // Every 40th packet from the tenth on is overwritten behind its header.
+    for packet in broken.chunks_mut(188).skip(10).step_by(40) {
+        packet[4..].fill(0x55);
+    }
+    let made = enhance(request(broken, spec(640, 360, generic()))).unwrap();
+    assert!(made.report.frames >= 40, "{:?}", made.report);
+    let cut = segment.slice(..segment.len() * 2 / 3);
+    let made = enhance(request(cut, spec(640, 360, generic()))).unwrap();
+    assert!(made.report.frames > 10, "{:?}", made.report);
+}
+
+#[test]
+fn what_is_no_segment_is_told_apart() {
+    for bytes in [&b""[..], b"<html>not found</html>", b"WEBVTT\n\n"] {
+        let error = enhance(request(bytes.to_vec(), spec(640, 360, generic()))).unwrap_err();
+        assert_eq!(error.label(), "source_unreadable");
+    }
+}
+
+#[test]
+fn audio_alone_comes_back_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audio.ts");
+    let status = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "sine=duration=2", "-c:a", "aac"])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let segment = Bytes::from(std::fs::read(&path).unwrap());
+    let made = enhance(request(segment.clone(), spec(640, 360, generic()))).unwrap();
+    assert_eq!((made.report.made_by, made.bytes), (MadeBy::Untouched, segment));
+}
+
+#[test]
+fn cancelled_work_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let segment = segments(directory.path(), &[]).remove(0);
+    let cancel = CancelFlag::default();
+    cancel.cancel();
+    let asked = EnhanceRequest { cancel, ..request(segment, spec(640, 360, generic())) };
+    assert!(matches!(enhance(asked), Err(EnhanceError::Cancelled)));
+}
+
+#[test]
+fn segments_keep_the_bitrate_cap() {
+    let directory = tempfile::tempdir().unwrap();
+    // Noise is the worst case for a rate control: everything is new in every picture.
+    let segment = segments(directory.path(), &["-vf", "noise=alls=60:allf=t", "-b:v", "3000k"]).remove(0);
+    let spec = spec(640, 360, generic());
+    let made = enhance(request(segment, spec.clone())).unwrap();
+    let peak = acuity_enhancer::peak_bits_per_second(&spec, made.report.media_seconds, 100_000);
+    let rate = made.bytes.len() as f64 * 8.0 / made.report.media_seconds;
+    assert!(rate <= peak as f64, "{rate} bit/s against an advertised {peak}");
+    assert!(rate > f64::from(spec.max_video_kbps) * 500.0, "the cap was not tried: {rate}");
+}
