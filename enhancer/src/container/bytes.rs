@@ -1,5 +1,5 @@
-//! Checked big-endian reads. Every offset in a container was written by a stranger, so nothing here indexes: a read
-//! past the end is `None`, and the caller says what was wrong and where.
+//! Checked big-endian reads. Every offset in a container was written by a stranger, so nothing here indexes:
+//! a read past the end is `None`, and the caller says what was wrong and where.
 
 /// `N` bytes at `at`.
 pub(crate) fn array_at<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {

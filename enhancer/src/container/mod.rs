@@ -3,22 +3,25 @@
 //!
 //! Why not a muxer: a muxer writes what it understands. Timed metadata, SCTE-35, `emsg`, edit lists, odd
 //! descriptors, interleaving, continuity of clocks across segments: all of it would have to be understood to
-//! survive. What is never parsed cannot be lost, so only the packets and boxes that carry or describe the video
-//! samples are rewritten.
+//! survive. What is never parsed cannot be lost, so only the packets and boxes that carry or describe the
+//! video samples are rewritten.
 //!
-//! Everything here is a pure function of bytes that strangers wrote: no I/O, no panics, no allocation that is not
-//! bounded by the size of the input or by a limit named in this file.
+//! Everything here is a pure function of bytes that strangers wrote: no I/O, no panics, no allocation that is
+//! not bounded by the size of the input or by a limit named in this file.
 
 pub(crate) mod bytes;
 pub mod fmp4;
+mod sniff;
 pub mod ts;
 
 use ::bytes::Bytes;
 
 use crate::h264::{self, SpsFacts};
+pub use sniff::sniff;
 
-/// Most access units one segment may hold: ten minutes at 60 Hz. A table entry in fragmented MP4 can claim four
-/// thousand million samples in twenty bytes, so the claim is bounded before anything is allocated for it.
+/// Most access units one segment may hold: ten minutes at 60 Hz. A table entry in fragmented MP4 can claim
+/// four thousand million samples in twenty bytes, so the claim is bounded before anything is allocated for
+/// it.
 pub const MAX_UNITS: usize = 36_000;
 
 /// Which container a segment is in.
@@ -39,7 +42,8 @@ pub enum VideoCodec {
     Hevc,
     /// MPEG-1 or MPEG-2 video.
     Mpeg2,
-    /// Anything else: the stream type in a transport stream, the sample entry's four characters (big endian) in MP4.
+    /// Anything else: the stream type in a transport stream, the sample entry's four characters (big endian)
+    /// in MP4.
     Other(u32),
 }
 
@@ -52,7 +56,8 @@ pub enum Framing {
     LengthPrefixed(u8),
 }
 
-/// One coded picture as it stood in the source, with everything that belongs to it (parameter sets, SEI, slices).
+/// One coded picture as it stood in the source, with everything that belongs to it (parameter sets, SEI,
+/// slices).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessUnit {
     /// The bytes, framed as [`VideoTrack::framing`] says. May be empty or cut where the source is damaged.
@@ -77,7 +82,8 @@ pub struct ParameterSets {
 }
 
 impl ParameterSets {
-    /// All of them with start codes, SPS first: what a decoder takes as Annex B extradata. Empty if there are none.
+    /// All of them with start codes, SPS first: what a decoder takes as Annex B extradata. Empty if there are
+    /// none.
     pub fn annex_b(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for nal in self.sps.iter().chain(&self.pps) {
@@ -133,8 +139,8 @@ impl VideoTrack {
         last.saturating_sub(*first).saturating_add(self.typical_interval())
     }
 
-    /// Median distance of neighbouring presentation times in ticks, equal times left out; one 30th of a second when
-    /// there is none to measure.
+    /// Median distance of neighbouring presentation times in ticks, equal times left out; one 30th of a
+    /// second when there is none to measure.
     pub fn typical_interval(&self) -> i64 {
         let times = self.presentation_times();
         let mut steps: Vec<i64> =
@@ -150,7 +156,8 @@ impl VideoTrack {
 pub struct OtherFacts {
     /// There is at least one audio track.
     pub has_audio: bool,
-    /// RFC 6381 strings of the audio tracks whose codec could be told, in the container's order, without doubles.
+    /// RFC 6381 strings of the audio tracks whose codec could be told, in the container's order, without
+    /// doubles.
     pub audio_codecs: Vec<String>,
     /// Some audio track is encrypted.
     pub encrypted: bool,
@@ -267,11 +274,12 @@ pub enum SourceSegment {
 }
 
 impl SourceSegment {
-    /// Takes a clear (decrypted) segment apart. `init` is the bytes of `EXT-X-MAP`, needed for MP4 (unless the
-    /// segment brings its own `moov`) and welcome for transport streams whose tables live there.
+    /// Takes a clear (decrypted) segment apart. `init` is the bytes of `EXT-X-MAP`, needed for MP4 (unless
+    /// the segment brings its own `moov`) and welcome for transport streams whose tables live there.
     ///
-    /// Audio-only segments are no error: [`SourceSegment::video`] is `None`. Damage inside the video is none either:
-    /// lost packets and cut samples give units with bad or missing bytes, which a decoder then conceals.
+    /// Audio-only segments are no error: [`SourceSegment::video`] is `None`. Damage inside the video is none
+    /// either: lost packets and cut samples give units with bad or missing bytes, which a decoder then
+    /// conceals.
     ///
     /// # Errors
     /// [`ContainerError::Empty`], [`ContainerError::NotAContainer`] (packed audio, WebVTT, HTML, ...),
@@ -292,8 +300,8 @@ impl SourceSegment {
         }
     }
 
-    /// The video that [`SourceSegment::splice`] would replace: the first video stream of the first program that has
-    /// one, the first video track. `None` for audio-only segments.
+    /// The video that [`SourceSegment::splice`] would replace: the first video stream of the first program
+    /// that has one, the first video track. `None` for audio-only segments.
     pub fn video(&self) -> Option<&VideoTrack> {
         match self {
             Self::Ts(segment) => segment.video(),
@@ -309,12 +317,12 @@ impl SourceSegment {
         }
     }
 
-    /// The segment with its video replaced by `units`, which are in presentation order, the decode order of a stream
-    /// without B-frames. There must be exactly as many as [`VideoTrack::units`].
+    /// The segment with its video replaced by `units`, which are in presentation order, the decode order of a
+    /// stream without B-frames. There must be exactly as many as [`VideoTrack::units`].
     ///
-    /// The i-th unit gets the i-th smallest presentation time and the i-th smallest decode time of the source. As
-    /// every source picture is presented no sooner than it is decoded, the i-th smallest presentation time is never
-    /// below the i-th smallest decode time either.
+    /// The i-th unit gets the i-th smallest presentation time and the i-th smallest decode time of the
+    /// source. As every source picture is presented no sooner than it is decoded, the i-th smallest
+    /// presentation time is never below the i-th smallest decode time either.
     ///
     /// # Errors
     /// [`ContainerError::NoVideo`], [`ContainerError::NotH264`], [`ContainerError::Encrypted`],
@@ -343,9 +351,9 @@ impl SourceSegment {
     }
 }
 
-/// The init segment (`EXT-X-MAP`) of the enhanced rendition: the source's with picture size (pixels) and decoder
-/// configuration replaced. `sps` and `pps` are NAL units without start codes. A transport stream that serves as init
-/// segment holds only tables and comes back as it is.
+/// The init segment (`EXT-X-MAP`) of the enhanced rendition: the source's with picture size (pixels) and
+/// decoder configuration replaced. `sps` and `pps` are NAL units without start codes. A transport stream that
+/// serves as init segment holds only tables and comes back as it is.
 ///
 /// # Errors
 /// [`ContainerError::NoVideo`], [`ContainerError::NotH264`], [`ContainerError::Encrypted`],
@@ -363,8 +371,8 @@ pub fn rewrite_init(
     }
 }
 
-/// Facts of the video's first sequence parameter set in an init segment's `avcC`; `None` where it has none that can be read
-/// (avc3 with parameter sets in-band, a transport stream's tables).
+/// Facts of the video's first sequence parameter set in an init segment's `avcC`; `None` where it has none
+/// that can be read (avc3 with parameter sets in-band, a transport stream's tables).
 ///
 /// # Errors
 /// As [`rewrite_init`].
@@ -372,45 +380,5 @@ pub fn init_sps(init: &[u8]) -> Result<Option<SpsFacts>, ContainerError> {
     match sniff(init)? {
         ContainerKind::Ts => Ok(None),
         ContainerKind::Fmp4 => fmp4::init_sps(init),
-    }
-}
-
-/// Which container the bytes are in, by their looks alone.
-///
-/// # Errors
-/// [`ContainerError::Empty`], [`ContainerError::NotAContainer`].
-pub fn sniff(data: &[u8]) -> Result<ContainerKind, ContainerError> {
-    if data.is_empty() {
-        return Err(ContainerError::Empty);
-    }
-    if fmp4::looks_like_boxes(data) {
-        return Ok(ContainerKind::Fmp4);
-    }
-    if ts::find_sync(data).is_some() {
-        return Ok(ContainerKind::Ts);
-    }
-    Err(ContainerError::NotAContainer { looks_like: name_other(data) })
-}
-
-/// A name for what is neither, for the log line an operator will read.
-fn name_other(data: &[u8]) -> &'static str {
-    let text = data.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(data);
-    let starts = |prefix: &[u8]| text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
-    if starts(b"ID3") {
-        "packed audio behind an ID3 tag"
-    } else if starts(b"WEBVTT") {
-        "WebVTT"
-    } else if starts(b"#EXTM3U") {
-        "a playlist"
-    } else if starts(b"<!doctype") || starts(b"<html") || starts(b"<?xml") {
-        "a web page or XML"
-    } else if starts(&[0x1a, 0x45, 0xdf, 0xa3]) {
-        "WebM"
-    } else if starts(&[0x0b, 0x77]) {
-        "packed AC-3"
-    } else if matches!(data, [0xff, second, ..] if second & 0xe0 == 0xe0) {
-        "packed AAC or MP3"
-    } else {
-        "something unknown"
     }
 }

@@ -44,7 +44,7 @@ impl<'a> BitReader<'a> {
             }
         }
         let rest = self.bits(zeros)?;
-        Some(((1u64 << zeros) - 1 + u64::from(rest)) as u32) // at most 2^32 - 2: both terms are below 2^31 * 2
+        u32::try_from((1u64 << zeros) - 1 + u64::from(rest)).ok()
     }
 
     /// se(v).

@@ -1,6 +1,6 @@
-//! H.264 as far as it can be read without decoding: where NAL units begin and end, which kind they are, and what a
-//! sequence parameter set says about the pictures. Pure functions over strangers' bytes; the decoder itself lives
-//! behind `codec`.
+//! H.264 as far as it can be read without decoding: where NAL units begin and end, which kind they are, and
+//! what a sequence parameter set says about the pictures. Pure functions over strangers' bytes; the decoder
+//! itself lives behind `codec`.
 
 mod bits;
 mod sps;
@@ -90,7 +90,8 @@ impl Iterator for AnnexBSpans<'_> {
     }
 }
 
-/// Position of the next 00 00 01 at or after `from`. Looks at every third byte of coded data, which seldom is 0 or 1.
+/// Position of the next 00 00 01 at or after `from`. Looks at every third byte of coded data, which seldom is
+/// 0 or 1.
 fn find_start_code(data: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while let Some([first, second, third]) = data.get(at..).and_then(|rest| rest.first_chunk::<3>()) {
@@ -104,8 +105,8 @@ fn find_start_code(data: &[u8], from: usize) -> Option<usize> {
     None
 }
 
-/// The NAL units of length-prefixed bytes (MP4). `length_size` is 1, 2 or 4 bytes. A length that runs past the end
-/// gives what there is of the unit and ends the iteration.
+/// The NAL units of length-prefixed bytes (MP4). `length_size` is 1, 2 or 4 bytes. A length that runs past
+/// the end gives what there is of the unit and ends the iteration.
 pub fn length_prefixed_nals(data: &[u8], length_size: u8) -> impl Iterator<Item = &[u8]> {
     let size = usize::from(length_size.clamp(1, 4));
     let mut rest = data;
@@ -122,8 +123,8 @@ pub fn length_prefixed_nals(data: &[u8], length_size: u8) -> impl Iterator<Item 
     })
 }
 
-/// Annex B bytes with a four-byte length before each NAL unit whose type `keep` accepts. `None` for a NAL unit beyond
-/// 4 GiB.
+/// Annex B bytes with a four-byte length before each NAL unit whose type `keep` accepts. `None` for a NAL
+/// unit beyond 4 GiB.
 pub fn annex_b_to_length_prefixed(data: &[u8], keep: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(data.len() + 16);
     for nal in annex_b_nals(data).filter(|nal| keep(nal_type(nal))) {
@@ -197,9 +198,10 @@ mod tests {
         let prefixed = annex_b_to_length_prefixed(&annex_b, |kind| kind != nal::AUD).unwrap();
         assert_eq!(prefixed, [0, 0, 0, 3, 0x65, 0x80, 7]);
         assert_eq!(length_prefixed_to_annex_b(&prefixed, 4), [0, 0, 0, 1, 0x65, 0x80, 7]);
-        assert_eq!(length_prefixed_to_annex_b(&[0, 2, 0x41, 1, 0, 9, 0x41], 2), [
-            0, 0, 0, 1, 0x41, 1, 0, 0, 0, 1, 0x41
-        ]);
+        assert_eq!(
+            length_prefixed_to_annex_b(&[0, 2, 0x41, 1, 0, 9, 0x41], 2),
+            [0, 0, 0, 1, 0x41, 1, 0, 0, 0, 1, 0x41]
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What a sequence parameter set says about the pictures (ITU-T H.264, 7.3.2.1.1 and annex E).
 //!
-//! Written by hand although the `h264-reader` crate exists (the tests compare with it): that crate refuses a whole SPS for a
-//! level that is too small for the picture, a `max_dec_frame_buffering` below the reference count or a VUI cut short, all of
-//! which real encoders write and every decoder plays. Here the part before the VUI must be sound, and a VUI that
-//! breaks off keeps what was read before the break.
+//! Written by hand although the `h264-reader` crate exists (the tests compare with it): that crate refuses a
+//! whole SPS for a level that is too small for the picture, a `max_dec_frame_buffering` below the reference
+//! count or a VUI cut short, all of which real encoders write and every decoder plays. Here the part before
+//! the VUI must be sound, and a VUI that breaks off keeps what was read before the break.
 
 use super::{BitReader, nal, nal_type, unescape};
 
@@ -71,7 +71,8 @@ pub struct SpsFacts {
     pub colour: ColourFacts,
     /// Frames per second as (numerator, denominator) from the VUI's timing, both at least 1.
     pub frame_rate: Option<(u32, u32)>,
-    /// Pictures that may precede another in decode order and follow it in output order; `None` where the VUI is silent.
+    /// Pictures that may precede another in decode order and follow it in output order; `None` where the VUI
+    /// is silent.
     pub max_num_reorder: Option<u32>,
 }
 
@@ -197,7 +198,8 @@ fn small(value: u32, most: u8, name: &'static str) -> Result<u8, SpsError> {
     u8::try_from(value).ok().filter(|value| *value <= most).ok_or(SpsError::OutOfRange(name))
 }
 
-/// Samples along one side: macroblocks minus cropping; at least one, and at most 65535, more than any level allows.
+/// Samples along one side: macroblocks minus cropping; at least one, and at most 65535, more than any level
+/// allows.
 fn picture_side(
     blocks_minus1: u32,
     block_factor: u32,

@@ -38,8 +38,8 @@ impl BoxSpan {
     }
 }
 
-/// The boxes of a file. The last one may be cut short; fewer than eight bytes at the end are passed over (some
-/// packagers leave a few behind).
+/// The boxes of a file. The last one may be cut short; fewer than eight bytes at the end are passed over
+/// (some packagers leave a few behind).
 pub(super) fn top_level(data: &[u8]) -> Result<Vec<BoxSpan>, ContainerError> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -97,7 +97,8 @@ fn read(data: &[u8], at: usize, limit: usize) -> Result<BoxSpan, ContainerError>
     Ok(BoxSpan { kind, start: at, body: at + header as usize, end, declared_end, open_ended })
 }
 
-/// Writes a box with the header form of `source` (64-bit sizes stay, an open end becomes a size) around a new body.
+/// Writes a box with the header form of `source` (64-bit sizes stay, an open end becomes a size) around a new
+/// body.
 pub(super) fn write(
     out: &mut Vec<u8>,
     source: &BoxSpan,
@@ -126,8 +127,20 @@ pub(crate) fn looks_like_boxes(data: &[u8]) -> bool {
     let (Some(size), Some(kind)) = (u32_at(data, 0), array_at::<4>(data, 4)) else { return false };
     let known = matches!(
         &kind,
-        b"ftyp" | b"styp" | b"moov" | b"moof" | b"mdat" | b"sidx" | b"ssix" | b"emsg" | b"prft" | b"free" | b"skip"
-            | b"wide" | b"uuid" | b"pdin"
+        b"ftyp"
+            | b"styp"
+            | b"moov"
+            | b"moof"
+            | b"mdat"
+            | b"sidx"
+            | b"ssix"
+            | b"emsg"
+            | b"prft"
+            | b"free"
+            | b"skip"
+            | b"wide"
+            | b"uuid"
+            | b"pdin"
     );
     known && (size <= 1 || size >= 8)
 }

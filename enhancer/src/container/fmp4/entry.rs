@@ -1,4 +1,5 @@
-//! Sample entries (ISO/IEC 14496-12, 8.5.2; 14496-14; 14496-15): which codec a track is in and how its decoder is set up.
+//! Sample entries (ISO/IEC 14496-12, 8.5.2; 14496-14; 14496-15): which codec a track is in and how its
+//! decoder is set up.
 
 use bytes::Bytes;
 
@@ -30,7 +31,8 @@ pub(super) fn is_avc(kind: &Kind) -> bool {
 
 impl VideoEntry {
     pub(super) fn read(data: &[u8], entry: &BoxSpan) -> Self {
-        let boxes = children(data, entry.body.saturating_add(VISUAL_ENTRY_BYTES)..entry.end).unwrap_or_default();
+        let boxes =
+            children(data, entry.body.saturating_add(VISUAL_ENTRY_BYTES)..entry.end).unwrap_or_default();
         let original = original_format(data, &boxes);
         let encrypted = &entry.kind == b"encv" || original.is_some();
         let kind = original.unwrap_or(entry.kind);
@@ -105,8 +107,8 @@ pub(super) fn audio_codec(data: &[u8], entry: &BoxSpan) -> (Option<String>, bool
     (codec, encrypted)
 }
 
-/// `mp4a.` with object type indication and, for MPEG-4 audio, audio object type, from the descriptors in `esds` (14496-1,
-/// 7.2.6).
+/// `mp4a.` with object type indication and, for MPEG-4 audio, audio object type, from the descriptors in
+/// `esds` (14496-1, 7.2.6).
 fn esds_codec(descriptors: &[u8]) -> Option<String> {
     let es = descriptor(descriptors, 0x03)?;
     let flags = u8_at(es, 2)?;

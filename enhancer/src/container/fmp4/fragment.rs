@@ -1,4 +1,5 @@
-//! Movie fragments (ISO/IEC 14496-12, 8.8): which samples a segment holds, where their bytes lie and when they are shown.
+//! Movie fragments (ISO/IEC 14496-12, 8.8): which samples a segment holds, where their bytes lie and when
+//! they are shown.
 
 use std::ops::Range;
 
@@ -11,12 +12,12 @@ use crate::container::{ContainerError, MAX_UNITS};
 const RUNS: usize = 100_000;
 
 // tf_flags
-const BASE_DATA_OFFSET: u32 = 0x1;
+pub(super) const BASE_DATA_OFFSET: u32 = 0x1;
 const DESCRIPTION_INDEX: u32 = 0x2;
 const DEFAULT_DURATION: u32 = 0x8;
 const DEFAULT_SIZE: u32 = 0x10;
 const DEFAULT_FLAGS: u32 = 0x20;
-const BASE_IS_MOOF: u32 = 0x2_0000;
+pub(super) const BASE_IS_MOOF: u32 = 0x2_0000;
 // tr_flags
 pub(super) const DATA_OFFSET: u32 = 0x1;
 const FIRST_FLAGS: u32 = 0x4;
@@ -39,8 +40,10 @@ pub(super) struct Fragment {
 pub(super) enum Base {
     /// The begin of the movie fragment.
     Fragment,
-    /// An offset written at this place in the segment (eight bytes), and its value, which lies in the segment.
-    Explicit { field_at: usize, offset: usize },
+    /// An offset written in the header. Players of separate segments take it to mean the fragment's begin
+    /// whatever it says, as it counts in a file that the segment may have been cut from; the splice leaves it
+    /// out.
+    Explicit(u64),
     /// The end of the data of the track fragment before this one.
     End,
 }
@@ -96,6 +99,10 @@ pub(super) struct Reader<'a> {
     video_id: Option<u32>,
     runs: usize,
     next_dts: i64,
+    /// Media data boxes.
+    media: Vec<BoxSpan>,
+    /// Whether base data offsets count from the begin of this file; decided by the first.
+    absolute_bases: Option<bool>,
     found: Fragments,
 }
 
@@ -106,7 +113,16 @@ impl<'a> Reader<'a> {
         tracks: &'a [Track],
         video_id: Option<u32>,
     ) -> Result<Fragments, ContainerError> {
-        let mut reader = Self { data, tracks, video_id, runs: 0, next_dts: 0, found: Fragments::default() };
+        let mut reader = Self {
+            data,
+            tracks,
+            video_id,
+            runs: 0,
+            next_dts: 0,
+            media: boxes.iter().filter(|span| &span.kind == b"mdat").copied().collect(),
+            absolute_bases: None,
+            found: Fragments::default(),
+        };
         for span in boxes.iter().filter(|span| &span.kind == b"moof") {
             if span.declared_end > data.len() as u64 {
                 return Err(ContainerError::Truncated { needed: span.declared_end, len: data.len() });
@@ -139,11 +155,8 @@ impl<'a> Reader<'a> {
         let header = Header::read(self.data, tfhd, self.tracks)?;
         let is_video = self.video_id == Some(header.track_id);
         let (base, base_at) = match header.base_data_offset {
-            Some((field_at, offset)) => match usize::try_from(offset) {
-                Ok(inside) if inside < self.data.len() => (Base::Explicit { field_at, offset: inside }, offset),
-                // an offset into the file the segment was once cut from: players count from the fragment then
-                _ => (Base::Fragment, moof.start as u64),
-            },
+            Some(offset) if self.is_absolute(moof, &boxes, offset) => (Base::Explicit(offset), offset),
+            Some(_) => (Base::Explicit(moof.start as u64), moof.start as u64),
             None if header.flags & BASE_IS_MOOF != 0 => (Base::Fragment, moof.start as u64),
             None => match end_before {
                 Some(end) => (Base::End, end),
@@ -176,6 +189,25 @@ impl<'a> Reader<'a> {
             fragment.runs.push(run);
         }
         Ok(fragment)
+    }
+
+    /// Whether a base data offset counts from the begin of this very file: it names the fragment's begin, or
+    /// leads the first run to the begin of the media data.
+    fn is_absolute(&mut self, moof: &BoxSpan, boxes: &[BoxSpan], offset: u64) -> bool {
+        if let Some(known) = self.absolute_bases {
+            return known;
+        }
+        let run = boxes.iter().find(|child| &child.kind == b"trun").map(|trun| trun.body_of(self.data));
+        let first = run.and_then(|body| {
+            let states_offset = u24_at(body, 1)? & DATA_OFFSET != 0;
+            Some(if states_offset { u32_at(body, 8)?.cast_signed() } else { 0 })
+        });
+        let data_at = offset.checked_add_signed(i64::from(first.unwrap_or(0)));
+        let media = self.media.iter().find(|span| span.start >= moof.end);
+        let absolute =
+            offset == moof.start as u64 || media.is_some_and(|span| data_at == Some(span.body as u64));
+        self.absolute_bases = Some(absolute);
+        absolute
     }
 
     /// Reads one run and moves `data_end` behind its data.
@@ -223,7 +255,8 @@ impl<'a> Reader<'a> {
                 if is_video {
                     let first = first_flags.filter(|_| index == 0);
                     let sample_flags = own.or(first).unwrap_or(header.defaults.flags);
-                    // version 0 offsets are unsigned, but encoders write negative ones into it; none is beyond 2^31
+                    // version 0 offsets are unsigned, but encoders write negative ones into it; none is
+                    // beyond 2^31
                     let offset = i64::from(offset.cast_signed());
                     self.found.samples.push(Sample {
                         bytes: self.clip(position)..self.clip(end),
@@ -273,8 +306,7 @@ impl Fields<'_> {
 struct Header {
     track_id: u32,
     flags: u32,
-    /// Where the field stands, and its value.
-    base_data_offset: Option<(usize, u64)>,
+    base_data_offset: Option<u64>,
     defaults: Defaults,
 }
 
@@ -287,7 +319,7 @@ impl Header {
         let mut at = 8;
         let mut base_data_offset = None;
         if flags & BASE_DATA_OFFSET != 0 {
-            base_data_offset = Some((tfhd.body + at, u64_at(body, at).ok_or_else(cut)?));
+            base_data_offset = Some(u64_at(body, at).ok_or_else(cut)?);
             at += 8;
         }
         if flags & DESCRIPTION_INDEX != 0 {

@@ -1,4 +1,5 @@
-//! The movie box (ISO/IEC 14496-12, 8.2): which tracks there are, and the defaults that fragments leave unsaid.
+//! The movie box (ISO/IEC 14496-12, 8.2): which tracks there are, and the defaults that fragments leave
+//! unsaid.
 
 use super::boxes::{BoxSpan, Kind, children, top_level};
 use super::entry::{VideoEntry, audio_codec};
@@ -54,7 +55,8 @@ pub(super) fn tracks(data: &[u8], movie: &BoxSpan) -> Result<Vec<Track>, Contain
     for extends in boxes.iter().filter(|span| &span.kind == b"mvex") {
         for trex in children(data, extends.body..extends.end)?.iter().filter(|span| &span.kind == b"trex") {
             let field = |at| u32_at(trex.body_of(data), at);
-            let (Some(id), Some(duration), Some(size), Some(flags)) = (field(4), field(12), field(16), field(20))
+            let (Some(id), Some(duration), Some(size), Some(flags)) =
+                (field(4), field(12), field(16), field(20))
             else {
                 return Err(trex.fault("track defaults are cut short"));
             };

@@ -1,5 +1,5 @@
-//! Where everything of the source lies in the result. Splicing changes sizes, and half of the tables in MP4 are
-//! positions; this is the one place that knows how old positions become new ones.
+//! Where everything of the source lies in the result. Splicing changes sizes, and half of the tables in MP4
+//! are positions; this is the one place that knows how old positions become new ones.
 
 use std::ops::Range;
 
@@ -35,8 +35,8 @@ impl Layout {
         }
     }
 
-    /// Puts other bytes in the place of `old`, which begins where the last piece ends, or later: the source stays in
-    /// between. Gives the piece's index.
+    /// Puts other bytes in the place of `old`, which begins where the last piece ends, or later: the source
+    /// stays in between. Gives the piece's index.
     pub(super) fn replace(&mut self, old: Range<usize>, bytes: Vec<u8>) -> usize {
         self.keep_until(old.start);
         self.push(old, Content::New(bytes));
@@ -74,8 +74,9 @@ impl Layout {
         }
     }
 
-    /// Where a position of the source lies in the result: positions in replaced pieces move to the begin of the
-    /// replacement, or as far in as it reaches; a position where nothing-replacing pieces stand lies behind them.
+    /// Where a position of the source lies in the result: positions in replaced pieces move to the begin of
+    /// the replacement, or as far in as it reaches; a position where nothing-replacing pieces stand lies
+    /// behind them.
     pub(super) fn map(&self, old: usize) -> usize {
         let after = self.pieces.partition_point(|piece| piece.old.start <= old);
         let Some(piece) = after.checked_sub(1).and_then(|index| self.pieces.get(index)) else { return old };

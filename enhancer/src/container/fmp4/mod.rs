@@ -1,5 +1,5 @@
-//! Fragmented MP4 (ISO/IEC 14496-12): the video's samples and the tables that describe them are rewritten, every other
-//! box and every other track's bytes are copied.
+//! Fragmented MP4 (ISO/IEC 14496-12): the video's samples and the tables that describe them are rewritten,
+//! every other box and every other track's bytes are copied.
 
 mod boxes;
 mod entry;
@@ -66,7 +66,11 @@ impl Fmp4Segment {
         {
             in_band = entry.in_band;
             let encrypted = entry.encrypted
-                || fragments.list.iter().flat_map(|moof| &moof.tracks).any(|track| track.is_video && track.has_encryption);
+                || fragments
+                    .list
+                    .iter()
+                    .flat_map(|moof| &moof.tracks)
+                    .any(|track| track.is_video && track.has_encryption);
             let readable = entry.codec == VideoCodec::H264 && !encrypted;
             let units = if readable { units(&segment, &fragments, entry.length_size) } else { Vec::new() };
             let mut parameter_sets = entry.parameter_sets.clone();

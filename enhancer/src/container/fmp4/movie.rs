@@ -103,12 +103,15 @@ struct Target {
 }
 
 impl Target {
-    /// Copies a box, rewriting what lies on the way to the track's size and sample entries. The way is six boxes deep.
+    /// Copies a box, rewriting what lies on the way to the track's size and sample entries. The way is six
+    /// boxes deep.
     fn container(&self, data: &[u8], span: &BoxSpan, out: &mut Vec<u8>) -> Result<(), ContainerError> {
         write(out, span, |out| {
             for child in children(data, span.body..span.end)? {
                 match &child.kind {
-                    b"trak" if track_id(data, &child)? == Some(self.track) => self.container(data, &child, out)?,
+                    b"trak" if track_id(data, &child)? == Some(self.track) => {
+                        self.container(data, &child, out)?
+                    }
                     b"mdia" | b"minf" | b"stbl" => self.container(data, &child, out)?,
                     b"tkhd" => self.track_header(data, &child, out),
                     b"stsd" => self.descriptions(data, &child, out)?,
@@ -125,8 +128,7 @@ impl Target {
         let mut copy = tkhd.whole_of(data).to_vec();
         let body = tkhd.body - tkhd.start;
         let at = body + if u8_at(&copy, body) == Some(1) { 88 } else { 76 };
-        for (at, new, old) in
-            [(at, self.width, self.source_width), (at + 4, self.height, self.source_height)]
+        for (at, new, old) in [(at, self.width, self.source_width), (at + 4, self.height, self.source_height)]
         {
             let Some(shown) = u32_at(&copy, at) else { continue };
             let scaled = match u64::from(old) {
@@ -144,7 +146,8 @@ impl Target {
         write(out, stsd, |out| {
             let entries_at = stsd.body.saturating_add(8);
             out.extend_from_slice(
-                data.get(stsd.body..entries_at.min(stsd.end)).ok_or_else(|| stsd.fault("sample descriptions are cut short"))?,
+                data.get(stsd.body..entries_at.min(stsd.end))
+                    .ok_or_else(|| stsd.fault("sample descriptions are cut short"))?,
             );
             for entry in children(data, entries_at..stsd.end)? {
                 if is_avc(&entry.kind) && !VideoEntry::read(data, &entry).encrypted {
@@ -196,8 +199,8 @@ impl Target {
         out.extend_from_slice(&self.avcc);
     }
 
-    /// Clean aperture: four fractions in source pixels (width, height, horizontal and vertical offset), scaled. Dropped where the
-    /// scaled fraction does not fit.
+    /// Clean aperture: four fractions in source pixels (width, height, horizontal and vertical offset),
+    /// scaled. Dropped where the scaled fraction does not fit.
     fn clean_aperture(&self, data: &[u8], clap: &BoxSpan, out: &mut Vec<u8>) {
         let mut copy = clap.whole_of(data).to_vec();
         let body = clap.body - clap.start;

@@ -19,8 +19,8 @@ pub(super) struct Entry {
     pub(super) offset: i64,
 }
 
-/// Writes the run; its data offset is left 0, and the place of that field in `out` is given back. Durations are
-/// written where the source wrote them; the rest of the defaults is overruled sample by sample.
+/// Writes the run; its data offset is left 0, and the place of that field in `out` is given back. Durations
+/// are written where the source wrote them; the rest of the defaults is overruled sample by sample.
 pub(super) fn write_run(out: &mut Vec<u8>, source: &Run, entries: &[Entry]) -> Result<usize, ContainerError> {
     let fault = |what| source.span.fault(what);
     let shifts = entries.iter().any(|entry| entry.offset != 0) || source.flags & SAMPLE_OFFSET != 0;

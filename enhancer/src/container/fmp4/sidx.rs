@@ -4,9 +4,9 @@ use super::boxes::BoxSpan;
 use super::layout::Layout;
 use crate::container::bytes::{put, u8_at, u16_at, u32_at, u64_at};
 
-/// Rewrites the referenced sizes in `index`, a copy of the box `span` of a source of `source_len` bytes, whose place in the
-/// result is `new_end`. An index that reaches beyond the segment describes another file and stays as it is, and
-/// so does one whose numbers do not fit.
+/// Rewrites the referenced sizes in `index`, a copy of the box `span` of a source of `source_len` bytes,
+/// whose place in the result is `new_end`. An index that reaches beyond the segment describes another file
+/// and stays as it is, and so does one whose numbers do not fit.
 pub(super) fn rewrite(
     index: &mut [u8],
     span: &BoxSpan,

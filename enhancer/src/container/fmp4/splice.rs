@@ -1,13 +1,14 @@
 //! New samples in the places of the old ones.
 //!
-//! First every box that changes its size is written with its positions left open, then the layout of the result
-//! is known, then the positions are filled in. Runs, fragments, decode times and durations stay one for one; tables that
-//! describe the old samples (`sdtp`, `subs`, sample groups) go, as do indexes of the whole file (`mfra`, `ssix`).
+//! First every box that changes its size is written with its positions left open, then the layout of the
+//! result is known, then the positions are filled in. Runs, fragments, decode times and durations stay one
+//! for one; tables that describe the old samples (`sdtp`, `subs`, sample groups) go, as do indexes of the
+//! whole file (`mfra`, `ssix`).
 
 use bytes::Bytes;
 
 use super::boxes::{BoxSpan, children, write};
-use super::fragment::{Base, Fragment, Run, TrackFragment};
+use super::fragment::{BASE_DATA_OFFSET, BASE_IS_MOOF, Base, DATA_OFFSET, Fragment, Run, TrackFragment};
 use super::layout::Layout;
 use super::run::{Entry, write_run};
 use super::{Fmp4Segment, movie, sidx};
@@ -44,8 +45,6 @@ enum Target {
 struct OpenFragment {
     piece: usize,
     offsets: Vec<OpenOffset>,
-    /// Base data offsets: where the eight bytes stand, and what position of the source they point at.
-    bases: Vec<(usize, usize)>,
 }
 
 /// `units` are as many as the source's samples and not empty; the caller has checked.
@@ -76,11 +75,14 @@ pub(super) fn splice(segment: &Fmp4Segment, units: &[EncodedUnit]) -> Result<Byt
                 fragments.push(open);
             }
             b"mdat" => {
-                let header = layout.replace(span.start..span.body, source.get(span.start..span.body).unwrap_or_default().to_vec());
+                let header = layout.replace(
+                    span.start..span.body,
+                    source.get(span.start..span.body).unwrap_or_default().to_vec(),
+                );
                 let body_start = layout.new_len();
-                while let Some(index) = by_place.next_if(|index| {
-                    samples.get(*index).is_some_and(|sample| sample.bytes.end <= span.end)
-                }) {
+                while let Some(index) = by_place
+                    .next_if(|index| samples.get(*index).is_some_and(|sample| sample.bytes.end <= span.end))
+                {
                     let place = samples.get(index).map(|sample| sample.bytes.clone()).unwrap_or_default();
                     // before this box, or inside the sample before
                     if place.start < layout.old_end() {
@@ -95,7 +97,9 @@ pub(super) fn splice(segment: &Fmp4Segment, units: &[EncodedUnit]) -> Result<Byt
                 let body_bytes = layout.new_len() - body_start;
                 fix_size(&mut layout, header, span, body_bytes)?;
             }
-            b"sidx" => indexes.push((layout.replace(span.start..span.end, span.whole_of(source).to_vec()), span)),
+            b"sidx" => {
+                indexes.push((layout.replace(span.start..span.end, span.whole_of(source).to_vec()), span))
+            }
             b"moov" => {
                 layout.replace(span.start..span.end, own_movie(source, span, units)?);
             }
@@ -106,9 +110,13 @@ pub(super) fn splice(segment: &Fmp4Segment, units: &[EncodedUnit]) -> Result<Byt
         }
     }
     if by_place.next().is_some() {
-        return Err(ContainerError::Malformed { what: "video samples lie outside the media data", at: layout.old_end() });
+        return Err(ContainerError::Malformed {
+            what: "video samples lie outside the media data",
+            at: layout.old_end(),
+        });
     }
     layout.keep_until(source.len());
+    check_runs(segment, &entries, &sample_pieces, &layout)?;
 
     for open in fragments {
         fill_offsets(&mut layout, &open, &sample_pieces)?;
@@ -125,7 +133,8 @@ pub(super) fn splice(segment: &Fmp4Segment, units: &[EncodedUnit]) -> Result<Byt
     Ok(layout.write(source).into())
 }
 
-/// Samples as MP4 wants them: lengths of four bytes, no delimiters, and no parameter sets where the sample entry has them.
+/// Samples as MP4 wants them: lengths of four bytes, no delimiters, and no parameter sets where the sample
+/// entry has them.
 fn payloads(units: &[EncodedUnit], in_band: bool) -> Result<Vec<Vec<u8>>, ContainerError> {
     units
         .iter()
@@ -160,7 +169,34 @@ fn entries(segment: &Fmp4Segment, payloads: &[Vec<u8>], units: &[EncodedUnit]) -
         .collect()
 }
 
-fn fix_size(layout: &mut Layout, piece: usize, span: &BoxSpan, body_bytes: usize) -> Result<(), ContainerError> {
+/// The samples of a run must still follow each other without a gap. They do unless the runs of the source
+/// share places.
+fn check_runs(
+    segment: &Fmp4Segment,
+    entries: &[Entry],
+    sample_pieces: &[usize],
+    layout: &Layout,
+) -> Result<(), ContainerError> {
+    let tracks = segment.fragments.list.iter().flat_map(|moof| &moof.tracks).filter(|track| track.is_video);
+    for run in tracks.flat_map(|track| &track.runs) {
+        let pieces = sample_pieces.get(run.samples.clone()).unwrap_or_default();
+        let entries = entries.get(run.samples.clone()).unwrap_or_default();
+        for (pair, entry) in pieces.windows(2).zip(entries) {
+            let starts: Vec<usize> = pair.iter().map(|piece| layout.start_of(*piece)).collect();
+            if starts.first().map(|start| start + entry.size as usize) != starts.get(1).copied() {
+                return Err(run.span.fault("the samples of this run share their place with others"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fix_size(
+    layout: &mut Layout,
+    piece: usize,
+    span: &BoxSpan,
+    body_bytes: usize,
+) -> Result<(), ContainerError> {
     if span.open_ended {
         return Ok(());
     }
@@ -178,9 +214,8 @@ fn fix_size(layout: &mut Layout, piece: usize, span: &BoxSpan, body_bytes: usize
 
 /// The movie box of a segment that brings its own, for the new pictures.
 fn own_movie(source: &[u8], movie: &BoxSpan, units: &[EncodedUnit]) -> Result<Vec<u8>, ContainerError> {
-    let find = |wanted| {
-        units.iter().flat_map(|unit| annex_b_nals(&unit.data)).find(|body| nal_type(body) == wanted)
-    };
+    let find =
+        |wanted| units.iter().flat_map(|unit| annex_b_nals(&unit.data)).find(|body| nal_type(body) == wanted);
     let missing = ContainerError::BadUnit { index: 0, what: "no parameter sets in it" };
     let (Some(sps), Some(pps)) = (find(nal::SPS), find(nal::PPS)) else { return Err(missing) };
     let facts = SpsFacts::parse(sps).map_err(|_| missing)?;
@@ -192,7 +227,7 @@ fn rewrite_fragment(
     fragment: &Fragment,
     entries: &[Entry],
 ) -> Result<(Vec<u8>, OpenFragment), ContainerError> {
-    let mut open = OpenFragment { piece: 0, offsets: Vec::new(), bases: Vec::new() };
+    let mut open = OpenFragment { piece: 0, offsets: Vec::new() };
     let mut out = Vec::with_capacity(fragment.span.end - fragment.span.start + entries.len() * 16);
     let mut tracks = fragment.tracks.iter();
     let mut end_before = fragment.span.start;
@@ -204,8 +239,7 @@ fn rewrite_fragment(
             }
             let track = tracks.next().ok_or_else(|| child.fault("a track fragment was not read"))?;
             let base = match track.base {
-                Base::Fragment => OpenBase::Fragment,
-                Base::Explicit { offset, .. } => OpenBase::Old(offset),
+                Base::Fragment | Base::Explicit(_) => OpenBase::Fragment,
                 Base::End => OpenBase::Old(end_before),
             };
             end_before = usize::try_from(track.data_end).unwrap_or(usize::MAX);
@@ -236,12 +270,10 @@ fn rewrite_track(
                     open.offsets.extend(copy_run(out, source, track, run, base, entries)?);
                 }
                 // what described the old samples
-                b"sdtp" | b"subs" | b"sbgp" | b"sgpd" | b"csgp" | b"saiz" | b"saio" | b"senc" if track.is_video => {}
-                b"tfhd" => {
-                    if let Base::Explicit { field_at, offset } = track.base {
-                        open.bases.push((out.len() + (field_at - child.start), offset));
-                    }
-                    out.extend_from_slice(child.whole_of(source));
+                b"sdtp" | b"subs" | b"sbgp" | b"sgpd" | b"csgp" | b"saiz" | b"saio" | b"senc"
+                    if track.is_video => {}
+                b"tfhd" if matches!(track.base, Base::Explicit(_)) => {
+                    header_without_base(out, source, &child)?
                 }
                 _ => out.extend_from_slice(child.whole_of(source)),
             }
@@ -266,13 +298,56 @@ fn copy_run(
         let target = if own.is_empty() { Target::Old(data_at) } else { Target::Sample(run.samples.start) };
         return Ok(Some(OpenOffset { field_at, base, target }));
     }
+    let target = Target::Old(data_at);
+    if run.flags & DATA_OFFSET == 0 && matches!(track.base, Base::Explicit(_)) {
+        // it began where the header said, or behind the run before; now it says so itself
+        let field_at = run_with_offset(out, source, run)?;
+        return Ok(Some(OpenOffset { field_at, base, target }));
+    }
     let field_at = out.len() + (run.span.body - run.span.start) + 8;
     out.extend_from_slice(run.span.whole_of(source));
-    let states_offset = run.flags & super::fragment::DATA_OFFSET != 0;
-    Ok(states_offset.then_some(OpenOffset { field_at, base, target: Target::Old(data_at) }))
+    Ok((run.flags & DATA_OFFSET != 0).then_some(OpenOffset { field_at, base, target }))
 }
 
-fn fill_offsets(layout: &mut Layout, open: &OpenFragment, sample_pieces: &[usize]) -> Result<(), ContainerError> {
+/// A track fragment header that counts from the fragment (default-base-is-moof) rather than from an offset of
+/// its own.
+fn header_without_base(out: &mut Vec<u8>, source: &[u8], tfhd: &BoxSpan) -> Result<(), ContainerError> {
+    let body = tfhd.body_of(source);
+    let cut = || tfhd.fault("a track fragment header is cut short");
+    let (version_flags, rest) = body.split_first_chunk::<4>().ok_or_else(cut)?;
+    let (track, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+    let flags = u32::from_be_bytes(*version_flags) & !BASE_DATA_OFFSET | BASE_IS_MOOF;
+    write(out, tfhd, |out| {
+        out.extend_from_slice(&flags.to_be_bytes());
+        out.extend_from_slice(track);
+        out.extend_from_slice(rest.get(8..).ok_or_else(cut)?);
+        Ok(())
+    })
+}
+
+/// Another track's run with a data offset put in; gives the field's place.
+fn run_with_offset(out: &mut Vec<u8>, source: &[u8], run: &Run) -> Result<usize, ContainerError> {
+    let body = run.span.body_of(source);
+    let cut = || run.span.fault("a track run is cut short");
+    let (version_flags, rest) = body.split_first_chunk::<4>().ok_or_else(cut)?;
+    let (count, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+    let mut field_at = 0;
+    write(out, &run.span, |out| {
+        out.extend_from_slice(&(u32::from_be_bytes(*version_flags) | DATA_OFFSET).to_be_bytes());
+        out.extend_from_slice(count);
+        field_at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(rest);
+        Ok(())
+    })?;
+    Ok(field_at)
+}
+
+fn fill_offsets(
+    layout: &mut Layout,
+    open: &OpenFragment,
+    sample_pieces: &[usize],
+) -> Result<(), ContainerError> {
     let start = layout.start_of(open.piece);
     let fault = |what| ContainerError::Malformed { what, at: start };
     for offset in &open.offsets {
@@ -288,11 +363,6 @@ fn fill_offsets(layout: &mut Layout, open: &OpenFragment, sample_pieces: &[usize
         let distance = i32::try_from(distance).map_err(|_| fault("a data offset outgrows 32 bits"))?;
         let bytes = layout.bytes_of(open.piece).ok_or_else(|| fault("a fragment got lost"))?;
         put(bytes, offset.field_at, &distance.to_be_bytes());
-    }
-    for (field_at, old) in &open.bases {
-        let base = layout.map(*old) as u64;
-        let bytes = layout.bytes_of(open.piece).ok_or_else(|| fault("a fragment got lost"))?;
-        put(bytes, *field_at, &base.to_be_bytes());
     }
     Ok(())
 }

@@ -68,8 +68,8 @@ fn dvb_kind(stream: &Stream) -> Option<Kind> {
         .map(|(_, kind)| kind)
 }
 
-/// The profile bits of an ADTS header are the audio object type minus one. HE-AAC signalled implicitly says LC here, as it
-/// does to every player that reads the same bytes.
+/// The profile bits of an ADTS header are the audio object type minus one. HE-AAC signalled implicitly says
+/// LC here, as it does to every player that reads the same bytes.
 fn adts_codec(payload: &[u8]) -> String {
     let header = payload.windows(3).find(|bytes| matches!(bytes, [0xff, second, _] if second & 0xf6 == 0xf0));
     let object_type = header.and_then(|bytes| u8_at(bytes, 2)).map_or(2, |byte| (byte >> 6) + 1);

@@ -1,5 +1,5 @@
-//! MPEG-2 transport streams (ISO/IEC 13818-1): one program's video is taken out and put back, packet by packet; every
-//! other packet is passed over and copied.
+//! MPEG-2 transport streams (ISO/IEC 13818-1): one program's video is taken out and put back, packet by
+//! packet; every other packet is passed over and copied.
 
 mod audio;
 mod packet;
@@ -55,7 +55,7 @@ impl TsSegment {
         if programs.is_empty() {
             // HLS lets the tables live in an init segment
             programs = init.map(psi::programs).unwrap_or_default();
-            programs = programs.into_iter().map(Program::from_elsewhere).collect();
+            programs = programs.into_iter().map(Program::without_maps).collect();
         }
         if programs.is_empty() {
             return Err(ContainerError::NoProgram);
@@ -70,9 +70,14 @@ impl TsSegment {
             return Ok(Self { bytes: segment, video: None, other, plan: None });
         };
         let pid = video_stream.pid;
-        if program.later_streams().any(|streams| streams.iter().find(|stream| is_video(stream)).is_some_and(|now| now.pid != pid))
+        if program
+            .later_streams()
+            .any(|streams| streams.iter().find(|stream| is_video(stream)).is_some_and(|now| now.pid != pid))
         {
-            return Err(ContainerError::Malformed { what: "the video changes its PID inside the segment", at: 0 });
+            return Err(ContainerError::Malformed {
+                what: "the video changes its PID inside the segment",
+                at: 0,
+            });
         }
         other.non_video_bytes = segment.len().saturating_sub(video_packets(&segment, pid) * PACKET_BYTES);
 
@@ -132,7 +137,9 @@ impl TsSegment {
     }
 
     pub(super) fn splice(&self, units: &[EncodedUnit]) -> Result<Bytes, ContainerError> {
-        let (Some(video), Some(plan)) = (&self.video, &self.plan) else { return Err(ContainerError::NoVideo) };
+        let (Some(video), Some(plan)) = (&self.video, &self.plan) else {
+            return Err(ContainerError::NoVideo);
+        };
         if units.is_empty() {
             return Ok(self.bytes.clone()); // video announced and none sent: nothing to replace
         }
@@ -140,8 +147,8 @@ impl TsSegment {
     }
 }
 
-/// The packet whose place each unit takes: the one its PES packet begins in, or for a further unit of the same PES
-/// packet the one its first byte came in.
+/// The packet whose place each unit takes: the one its PES packet begins in, or for a further unit of the
+/// same PES packet the one its first byte came in.
 fn places(stream: &ElementaryStream, units: &[units::Unit]) -> Vec<usize> {
     let mut before = None;
     units
@@ -177,7 +184,8 @@ fn video_packets(segment: &[u8], pid: u16) -> usize {
 /// Stream types (ISO/IEC 13818-1 table 2-34, ATSC A/53, Apple's SAMPLE-AES note) and registrations of video.
 fn is_video(stream: &Stream) -> bool {
     match stream.stream_type {
-        0x01 | 0x02 | 0x10 | 0x1b | 0x1e | 0x1f | 0x20 | 0x21 | 0x24 | 0x33 | 0x42 | 0xd1 | 0xd2 | 0xdb | 0xea => true,
+        0x01 | 0x02 | 0x10 | 0x1b | 0x1e | 0x1f | 0x20 | 0x21 | 0x24 | 0x33 | 0x42 | 0xd1 | 0xd2 | 0xdb
+        | 0xea => true,
         0x06 => matches!(stream.registration(), Some(b"HEVC" | b"AV01" | b"VVC " | b"H264" | b"drac")),
         _ => false,
     }
@@ -201,7 +209,8 @@ fn audio_facts(streams: &[Stream], segment: &[u8]) -> OtherFacts {
         let Some(audio) = audio::Audio::of(stream) else { continue };
         facts.has_audio = true;
         facts.encrypted |= audio.encrypted;
-        if let Some(codec) = audio.codec_string(stream::first_payload(segment, stream.pid).unwrap_or_default())
+        if let Some(codec) =
+            audio.codec_string(stream::first_payload(segment, stream.pid).unwrap_or_default())
             && seen.insert(codec.clone())
         {
             facts.audio_codecs.push(codec);

@@ -1,5 +1,5 @@
-//! Transport stream packets (ISO/IEC 13818-1, 2.4.3): finding them in bytes that may hold garbage, reading their
-//! headers and adaptation fields, writing new ones.
+//! Transport stream packets (ISO/IEC 13818-1, 2.4.3): finding them in bytes that may hold garbage, reading
+//! their headers and adaptation fields, writing new ones.
 
 use std::ops::Range;
 
@@ -8,12 +8,14 @@ pub(super) const PACKET_BYTES: usize = 188;
 /// Bytes a packet has for adaptation field and payload.
 pub(super) const BODY_BYTES: usize = PACKET_BYTES - 4;
 const SYNC: u8 = 0x47;
-/// Private data kept with a packet: more would leave no room for the PES header that must begin in the same packet.
+/// Private data kept with a packet: more would leave no room for the PES header that must begin in the same
+/// packet.
 const PRIVATE_DATA_BYTES: usize = 128;
-/// How far garbage may reach before the first packet. Real segments have a few stray bytes or an HTTP chunk header; a
-/// text file that happens to hold the letter G at the right distances should not pass.
+/// How far garbage may reach before the first packet. Real segments have a few stray bytes or an HTTP chunk
+/// header; a text file that happens to hold the letter G at the right distances should not pass.
 const LEADING_GARBAGE_BYTES: usize = 4096;
-/// Packets that must follow each other before bytes are believed to be a transport stream (fewer if there are no more).
+/// Packets that must follow each other before bytes are believed to be a transport stream (fewer if there are
+/// no more).
 const SYNC_RUN: usize = 5;
 
 /// Where the first packet begins, if these bytes are a transport stream.
@@ -75,8 +77,7 @@ impl Header {
         let [_, second, third, fourth, length, ..] = *packet;
         let has_adaptation = fourth & 0x20 != 0;
         let counts = fourth & 0x10 != 0;
-        let adaptation_end =
-            if has_adaptation { (5 + usize::from(length)).min(PACKET_BYTES) } else { 4 };
+        let adaptation_end = if has_adaptation { (5 + usize::from(length)).min(PACKET_BYTES) } else { 4 };
         Self {
             pid: u16::from_be_bytes([second & 0x1f, third]),
             unit_start: second & 0x40 != 0,
@@ -97,8 +98,9 @@ impl Header {
     }
 }
 
-/// What of an adaptation field outlives the packet it came in: clocks, discontinuities, priority and private data (ad
-/// markers such as EBP live there). Splice countdown and the extension describe the old packets and are dropped.
+/// What of an adaptation field outlives the packet it came in: clocks, discontinuities, priority and private
+/// data (ad markers such as EBP live there). Splice countdown and the extension describe the old packets and
+/// are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Adaptation {
     pub(super) discontinuity: bool,
@@ -186,9 +188,9 @@ impl PacketWriter {
         1 + len.saturating_sub(first).div_ceil(BODY_BYTES)
     }
 
-    /// A payload unit: the first packet carries `adaptation` and the start indicator. Exactly `packets` packets are
-    /// written, or as many as the payload needs if that is more, or has bytes for if that is fewer: what is left over
-    /// is spread by stuffing, a byte of payload in each of the last packets.
+    /// A payload unit: the first packet carries `adaptation` and the start indicator. Exactly `packets`
+    /// packets are written, or as many as the payload needs if that is more, or has bytes for if that is
+    /// fewer: what is left over is spread by stuffing, a byte of payload in each of the last packets.
     pub(super) fn unit(
         &mut self,
         out: &mut Vec<u8>,

@@ -1,4 +1,5 @@
-//! Headers of packetised elementary streams (ISO/IEC 13818-1, 2.4.3.6): reading the timestamps, writing new headers.
+//! Headers of packetised elementary streams (ISO/IEC 13818-1, 2.4.3.6): reading the timestamps, writing new
+//! headers.
 
 use crate::container::bytes::{u8_at, u16_at};
 
@@ -41,7 +42,8 @@ impl PesStart {
             return Self::NeedsMore;
         };
         // padding, maps and the like have no such header (table 2-21); '10' marks the ones that do
-        if matches!(stream_id, 0xbc | 0xbe | 0xbf | 0xf0 | 0xf1 | 0xf2 | 0xf8 | 0xff) || flags & 0xc0 != 0x80 {
+        if matches!(stream_id, 0xbc | 0xbe | 0xbf | 0xf0 | 0xf1 | 0xf2 | 0xf8 | 0xff) || flags & 0xc0 != 0x80
+        {
             return Self::Invalid;
         }
         let header_data = usize::from(header_data);
@@ -51,13 +53,14 @@ impl PesStart {
         }
         let pts = (which & 0x80 != 0 && header_data >= 5).then(|| timestamp(data, 9)).flatten();
         let dts = (which & 0xc0 == 0xc0 && header_data >= 10).then(|| timestamp(data, 14)).flatten().or(pts);
-        let payload_bytes = usize::from(packet_bytes).checked_sub(3 + header_data).filter(|_| packet_bytes != 0);
+        let payload_bytes =
+            usize::from(packet_bytes).checked_sub(3 + header_data).filter(|_| packet_bytes != 0);
         Self::Header(PesHeader { stream_id, scrambled: flags & 0x30 != 0, pts, dts, len, payload_bytes })
     }
 }
 
-/// Five bytes: four bits of prefix, then 3 + 15 + 15 bits with a marker bit after each group. Markers are not checked:
-/// a stream with wrong ones still plays everywhere.
+/// Five bytes: four bits of prefix, then 3 + 15 + 15 bits with a marker bit after each group. Markers are not
+/// checked: a stream with wrong ones still plays everywhere.
 fn timestamp(data: &[u8], at: usize) -> Option<i64> {
     let [a, b, c, d, e] = crate::container::bytes::array_at(data, at)?;
     let high = i64::from(a >> 1 & 7) << 30;
@@ -77,8 +80,9 @@ fn put_timestamp(out: &mut Vec<u8>, prefix: u8, time: i64) {
     ]);
 }
 
-/// A header for one access unit of `payload_bytes` bytes. The length is written where it fits sixteen bits: a demultiplexer then
-/// need not wait for the next packet to know that the last picture of a segment is whole. Beyond that video may say 0.
+/// A header for one access unit of `payload_bytes` bytes. The length is written where it fits sixteen bits: a
+/// demultiplexer then need not wait for the next packet to know that the last picture of a segment is whole.
+/// Beyond that video may say 0.
 pub(super) fn write_header(out: &mut Vec<u8>, stream_id: u8, pts: i64, dts: i64, payload_bytes: usize) {
     let both = pts.rem_euclid(WRAP) != dts.rem_euclid(WRAP);
     let header_data: u8 = if both { 10 } else { 5 };
@@ -106,7 +110,9 @@ mod tests {
 
     #[test]
     fn headers_read_back_as_written() {
-        for (pts, dts) in [(0, 0), (WRAP - 1, WRAP - 3004), (3003, -3003), (WRAP + 5, WRAP + 5), (1 << 32, 12345)] {
+        for (pts, dts) in
+            [(0, 0), (WRAP - 1, WRAP - 3004), (3003, -3003), (WRAP + 5, WRAP + 5), (1 << 32, 12345)]
+        {
             let mut bytes = Vec::new();
             write_header(&mut bytes, 0xe0, pts, dts, 100);
             let PesStart::Header(header) = PesStart::read(&bytes) else { panic!("no header") };

@@ -1,10 +1,12 @@
-//! Program tables (ISO/IEC 13818-1, 2.4.4): which PID carries what. Sections are put together over as many packets as
-//! they take, and remember where each of their bytes came from, so that a descriptor can be corrected in place.
+//! Program tables (ISO/IEC 13818-1, 2.4.4): which PID carries what. Sections are put together over as many
+//! packets as they take, and remember where each of their bytes came from, so that a descriptor can be
+//! corrected in place.
 
 use super::packet::{Header, packets};
 use crate::container::bytes::{u8_at, u16_at};
 
-/// A section may announce 4093 bytes after its three-byte header (private sections; program tables stay below 1024).
+/// A section may announce 4093 bytes after its three-byte header (private sections; program tables stay below
+/// 1024).
 const SECTION_BYTES: usize = 4096;
 /// Programs looked at: a multiplex has a few dozen, an HLS segment one.
 const PROGRAMS: usize = 64;
@@ -75,8 +77,8 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// The same program as another segment's: its positions mean nothing there, so nothing will be overwritten.
-    pub(super) fn from_elsewhere(mut self) -> Self {
+    /// The program without its maps: read from another file, their positions mean nothing in the segment.
+    pub(super) fn without_maps(mut self) -> Self {
         self.maps.clear();
         self
     }
@@ -86,8 +88,8 @@ impl Program {
         self.maps.iter().filter(|map| map.is_intact()).filter_map(streams_of)
     }
 
-    /// What must be overwritten so that AVC video descriptors on `pid` tell the truth about profile and level; the
-    /// checksums with them. Empty in nearly every stream: hardly any has the descriptor.
+    /// What must be overwritten so that AVC video descriptors on `pid` tell the truth about profile and
+    /// level; the checksums with them. Empty in nearly every stream: hardly any has the descriptor.
     pub(super) fn descriptor_patches(&self, pid: u16, profile: u8, flags: u8, level: u8) -> Vec<Patch> {
         self.maps
             .iter()
@@ -106,12 +108,13 @@ impl Program {
     }
 }
 
-/// Reads the tables of `data` (a segment, or an init segment of tables). Programs in the order of the PAT; tables whose checksum
-/// is right go first, but others are believed where there is nothing better: players do not check either.
+/// Reads the tables of `data` (a segment, or an init segment of tables). Programs in the order of the PAT;
+/// tables whose checksum is right go first, but others are believed where there is nothing better: players do
+/// not check either.
 pub(super) fn programs(data: &[u8]) -> Vec<Program> {
     let mut tables = sections_of(data, &[0]);
     tables.retain(|(_, section)| section.bytes.first() == Some(&0x00) && section.applies_now());
-    tables.sort_by_key(|(_, section)| !section.is_intact());
+    tables.sort_by_cached_key(|(_, section)| !section.is_intact());
     let mut wanted: Vec<(u16, u16)> = Vec::new(); // program number, PID of its map
     for (_, section) in &tables {
         for entry in section.bytes.get(8..section.body_end()).unwrap_or_default().chunks_exact(4) {
@@ -137,7 +140,7 @@ pub(super) fn programs(data: &[u8]) -> Vec<Program> {
                 })
                 .map(|(_, section)| section.clone())
                 .collect();
-            own.sort_by_key(|section| !section.is_intact());
+            own.sort_by_cached_key(|section| !section.is_intact());
             Some(Program { streams: own.iter().find_map(streams_of)?, maps: own })
         })
         .collect()
@@ -185,7 +188,9 @@ fn sections_of(data: &[u8], pids: &[u16]) -> Vec<(u16, Section)> {
     let mut found = Vec::new();
     for (at, packet) in packets(data) {
         let header = Header::read(packet);
-        let Some((pid, assembler)) = assemblers.iter_mut().find(|(pid, _)| *pid == header.pid) else { continue };
+        let Some((pid, assembler)) = assemblers.iter_mut().find(|(pid, _)| *pid == header.pid) else {
+            continue;
+        };
         let payload = header.payload_of(packet);
         let payload_at = at + header.payload.start;
         assembler.feed(payload, payload_at, header.unit_start, &mut |section| found.push((*pid, section)));

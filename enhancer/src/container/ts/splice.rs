@@ -1,13 +1,14 @@
 //! New pictures in the places of the old ones.
 //!
-//! Each new access unit becomes one PES packet whose transport packets stand together where the source's unit began.
-//! The old video packets vanish, but what their adaptation fields said outlives them at the same place
-//! in the stream: in the first packet of the new unit, or in a packet of nothing else. So every clock reference keeps
-//! its value and its position relative to all other packets.
+//! Each new access unit becomes one PES packet whose transport packets stand together where the source's unit
+//! began. The old video packets vanish, but what their adaptation fields said outlives them at the same place
+//! in the stream: in the first packet of the new unit, or in a packet of nothing else. So every clock
+//! reference keeps its value and its position relative to all other packets.
 //!
-//! Continuity counters of the video begin at the source's first value and end at the source's last one: up to fifteen
-//! packets are stuffed for it. A player that joins segments into one stream (FFmpeg's does) then sees no jump at the
-//! seam, as far as the source had none. Others (hls.js, Shaka, AVPlayer) begin anew with each segment and do not care.
+//! Continuity counters of the video begin at the source's first value and end at the source's last one: up to
+//! fifteen packets are stuffed for it. A player that joins segments into one stream (FFmpeg's does) then sees
+//! no jump at the seam, as far as the source had none. Others (hls.js, Shaka, AVPlayer) begin anew with each
+//! segment and do not care.
 
 use std::borrow::Cow;
 
@@ -20,7 +21,8 @@ use crate::container::bytes::put;
 use crate::container::{EncodedUnit, VideoTrack};
 use crate::h264::{START_CODE, annex_b_nals, nal, nal_type};
 
-/// Access unit delimiter that allows every slice type (primary_pic_type 7): transport streams must have one (2.14.1).
+/// Access unit delimiter that allows every slice type (primary_pic_type 7): transport streams must have one
+/// (2.14.1).
 const DELIMITER: [u8; 2] = [nal::AUD, 0xf0];
 /// Continuity counters run modulo this.
 const COUNTERS: usize = 16;
@@ -115,8 +117,8 @@ fn pes_packet(stream_id: u8, pts: i64, dts: i64, data: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// Adds packets to the largest unit until the last counter is the source's last. Without a unit large enough to give each packet
-/// a byte the counters end where they end.
+/// Adds packets to the largest unit until the last counter is the source's last. Without a unit large enough
+/// to give each packet a byte the counters end where they end.
 fn stuff_to_counter(pending: &mut [Pending], (first, last): (u8, u8)) {
     let packets: usize = pending.iter().map(|unit| unit.packets).sum();
     let wanted = (usize::from(last) + COUNTERS + 1 - usize::from(first)) % COUNTERS;

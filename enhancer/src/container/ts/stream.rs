@@ -1,5 +1,5 @@
-//! From packets to the video's elementary stream: payloads of one PID joined, with a note of where in the segment each
-//! byte came from and which timestamps stood where.
+//! From packets to the video's elementary stream: payloads of one PID joined, with a note of where in the
+//! segment each byte came from and which timestamps stood where.
 
 use std::ops::Range;
 
@@ -34,12 +34,13 @@ pub(super) struct ElementaryStream {
 }
 
 impl ElementaryStream {
-    /// Collects what `pid` carries in the segment. Bytes before the first PES start belong to a picture of the segment
-    /// before and are left out, as every player does. Packets sent twice count once. Lost packets leave a gap that
-    /// only the decoder notices.
+    /// Collects what `pid` carries in the segment. Bytes before the first PES start belong to a picture of
+    /// the segment before and are left out, as every player does. Packets sent twice count once. Lost packets
+    /// leave a gap that only the decoder notices.
     pub(super) fn collect(segment: &[u8], pid: u16) -> Self {
         let mut stream = Self::default();
-        let mut opening: Option<(usize, Vec<u8>)> = None; // packet offset and bytes of a PES header not yet whole
+        // packet offset and bytes of a PES header that is not whole yet
+        let mut opening: Option<(usize, Vec<u8>)> = None;
         let mut last: Option<(u8, &[u8])> = None;
         let mut in_pes = false;
         let mut payload_bytes = None;
@@ -49,7 +50,8 @@ impl ElementaryStream {
                 continue;
             }
             stream.scrambled |= header.scrambled;
-            stream.counters = Some((stream.counters.map_or(header.counter, |(first, _)| first), header.counter));
+            stream.counters =
+                Some((stream.counters.map_or(header.counter, |(first, _)| first), header.counter));
             let payload = header.payload_of(packet);
             // 2.4.3.3: a packet may be sent twice in a row, clock values apart
             if last == Some((header.counter, payload)) && !payload.is_empty() {
@@ -102,8 +104,8 @@ impl ElementaryStream {
         }
     }
 
-    /// Cuts what a stated length leaves over in the last packet. A length that is off by more is wrong (some multiplexers
-    /// write it modulo 65536) and is ignored.
+    /// Cuts what a stated length leaves over in the last packet. A length that is off by more is wrong (some
+    /// multiplexers write it modulo 65536) and is ignored.
     fn close_pes(&mut self, payload_bytes: Option<usize>) {
         let (Some(pes), Some(stated)) = (self.pes.last_mut(), payload_bytes) else { return };
         let excess = pes.payload.len().saturating_sub(stated);

@@ -21,9 +21,9 @@ pub(super) struct Unit {
     pub(super) random_access: bool,
 }
 
-/// Cuts the stream into access units. A new one begins at an access unit delimiter, at parameter sets or SEI that
-/// are followed by the first slice of a picture, or at such a slice itself. Units without a slice are no pictures: what
-/// stands before a slice goes with it, what stands behind the last one is left out.
+/// Cuts the stream into access units. A new one begins at an access unit delimiter, at parameter sets or SEI
+/// that are followed by the first slice of a picture, or at such a slice itself. Units without a slice are no
+/// pictures: what stands before a slice goes with it, what stands behind the last one is left out.
 pub(super) fn split(stream: &ElementaryStream) -> Result<Vec<Unit>, ContainerError> {
     let mut starts: Vec<Start> = Vec::new();
     let mut open: Option<usize> = None; // begin of a unit that has no slice yet
@@ -79,8 +79,8 @@ struct Start {
     idr: bool,
 }
 
-/// A slice that is not the first of its picture and yet opens a PES packet with a new presentation time: the first
-/// slice was lost (or comes later: arbitrary slice order), but a picture begins here.
+/// A slice that is not the first of its picture and yet opens a PES packet with a new presentation time: the
+/// first slice was lost (or comes later: arbitrary slice order), but a picture begins here.
 fn note_orphan(stream: &ElementaryStream, starts: &mut Vec<Start>, at: usize, idr: bool) {
     let Some((index, pes)) = pes_of(stream, at) else { return };
     let Some(last) = starts.last() else { return };
@@ -117,9 +117,9 @@ fn to_units(stream: &ElementaryStream, starts: &[Start], end_of_last: usize) -> 
 
 /// Times of the units, (presentation, decode), unwrapped from the first time in the segment.
 ///
-/// A PES packet's times belong to the first unit that begins in it. Units without times of their own are filled in:
-/// decode times evenly between (or beyond) their neighbours, presentation times into the gaps that the
-/// known ones leave on the grid of decode times plus reordering delay, in decode order.
+/// A PES packet's times belong to the first unit that begins in it. Units without times of their own are
+/// filled in: decode times evenly between (or beyond) their neighbours, presentation times into the gaps that
+/// the known ones leave on the grid of decode times plus reordering delay, in decode order.
 pub(super) fn times(stream: &ElementaryStream, units: &[Unit]) -> Vec<(i64, i64)> {
     let mut near = None;
     let mut taken = None;
@@ -170,7 +170,8 @@ fn fill(known: &[Option<(i64, i64)>]) -> Vec<(i64, i64)> {
 }
 
 fn typical_interval(decode: &[i64]) -> i64 {
-    let mut steps: Vec<i64> = decode.windows(2).filter_map(|pair| Some(pair.get(1)? - pair.first()?)).collect();
+    let mut steps: Vec<i64> =
+        decode.windows(2).filter_map(|pair| Some(pair.get(1)? - pair.first()?)).collect();
     steps.retain(|step| *step > 0);
     steps.sort_unstable();
     steps.get(steps.len() / 2).copied().unwrap_or(DEFAULT_INTERVAL)
