@@ -114,10 +114,12 @@ impl Lane {
         let lead_in = lead_in(request);
         let demux_seconds = started.elapsed().as_secs_f64();
 
-        let timeline = Timeline::new(&video.units);
-        let media_seconds = timeline.duration() as f64 / f64::from(video.timescale.max(1));
+        let timeline = Timeline::new(&video.units, video.timescale);
+        let media_seconds = timeline.seconds();
         let (tiers, missing) = self.tiers(request);
-        let pixels = u64::from(request.spec.width) * u64::from(request.spec.height) * timeline.len() as u64;
+        let frames = u32::try_from(timeline.len()).unwrap_or(u32::MAX);
+        let picture_pixels = u64::from(request.spec.width) * u64::from(request.spec.height);
+        let pixels = picture_pixels * u64::from(frames);
         let left = request.deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
         let costs: Vec<Cost> = tiers.iter().map(|tier| tier.cost).collect();
         let choice = choose(&costs, pixels, left, waiting);
@@ -125,6 +127,11 @@ impl Lane {
         let settings = encoder_settings(request, video, &self.config);
         // Taken out of `self` so that the network can be borrowed while the scalers are.
         let Self { sets, scalers, pool, number, .. } = self;
+        if let Some(passed_over) =
+            tiers_mut(sets, request).and_then(|tiers| tiers.get_mut(choice.next_better()))
+        {
+            passed_over.cost.relax();
+        }
         let mut chosen = match choice {
             Choice::Tier(place) => tiers_mut(sets, request).and_then(|tiers| tiers.get_mut(place)),
             Choice::Plain => None,
@@ -143,8 +150,8 @@ impl Lane {
             || Ok(Sink { encoder: Encoder::open(&settings)?, pool: pool.clone(), size }),
         )?;
         let running_seconds = running.elapsed().as_secs_f64();
-        let (by_network, infer_seconds, scale_seconds) =
-            (stage.by_network, stage.infer_seconds, stage.scale_seconds);
+        let (by_network, network_seconds) = (stage.by_network, stage.network_seconds());
+        let (infer_seconds, scale_seconds) = (stage.infer_seconds, stage.scale_seconds);
         let wanted_model = matches!(request.spec.upscaler, Upscaler::Model { .. });
         let fallback = if made.blank {
             Some(FallbackReason::Undecodable)
@@ -157,9 +164,8 @@ impl Lane {
         };
         let made_by = match &mut chosen {
             Some(tier) if by_network > 0 => {
-                if fallback.is_none() {
-                    tier.cost.learn(running_seconds, pixels);
-                }
+                let seconds = if by_network < frames { network_seconds } else { running_seconds };
+                tier.cost.learn(seconds, u64::from(by_network), picture_pixels);
                 MadeBy::Model {
                     id: tier.entry.id.clone(),
                     tier: tier.entry.tier.label().to_owned(),
@@ -181,7 +187,7 @@ impl Lane {
             total: started.elapsed().as_secs_f64(),
         };
         let report = Report {
-            frames: u32::try_from(timeline.len()).unwrap_or(u32::MAX),
+            frames,
             held_frames: u32::try_from(made.held).unwrap_or(u32::MAX),
             made_by,
             fallback,
@@ -231,7 +237,7 @@ fn encoder_settings(
     video: &VideoTrack,
     config: &EnhancerConfig,
 ) -> EncoderSettings {
-    EncoderSettings::new(&request.spec, config, video.sps().as_ref(), video.timescale)
+    EncoderSettings::new(&request.spec, config, video.sps().as_ref())
 }
 
 fn untouched(request: &EnhanceRequest, queued_seconds: f64, started: Instant) -> EnhancedSegment {
@@ -335,8 +341,8 @@ struct Sink {
 impl Encode for Sink {
     type Picture = Picture;
 
-    fn push(&mut self, picture: &mut Picture, pts: i64, idr: bool) -> Result<(), EnhanceError> {
-        self.encoder.push(picture, pts, idr)
+    fn push(&mut self, picture: &mut Picture, pts_90k: i64, idr: bool) -> Result<(), EnhanceError> {
+        self.encoder.push(picture, pts_90k, idr)
     }
 
     fn blank(&mut self) -> Result<Picture, EnhanceError> {

@@ -34,4 +34,4 @@ pub use probe::{ContainerKind, SourceInfo, probe};
 pub use report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
 pub use request::{CancelFlag, EnhanceRequest, Priority, RenditionSpec, Upscaler};
 pub use workers::{Enhancer, Readiness, Reply};
-pub use codec::{enhanced_init, output_codec_string, peak_bits_per_second, remux};
+pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};

@@ -72,7 +72,7 @@ impl<A: Stage, B: Stage<In = A::Out>> Stage for Then<A, B> {
 pub(crate) trait Encode: Sized {
     type Picture: Send;
     /// Encodes the next picture. A picture may come again (held).
-    fn push(&mut self, picture: &mut Self::Picture, pts: i64, idr: bool) -> Result<(), EnhanceError>;
+    fn push(&mut self, picture: &mut Self::Picture, pts_90k: i64, idr: bool) -> Result<(), EnhanceError>;
     /// A picture to show when there is none at all.
     fn blank(&mut self) -> Result<Self::Picture, EnhanceError>;
     /// A picture is done with; its memory may serve again.
@@ -190,11 +190,11 @@ fn encode<E: Encode>(
         busy.count(|| {
             if let Some(before) = &mut last {
                 for place in due.held {
-                    encoder.push(before, timeline.encoder_pts(place), timeline.is_idr(place))?;
+                    encoder.push(before, timeline.encoder_pts_90k(place), timeline.is_idr(place))?;
                 }
             }
             for place in due.fresh {
-                encoder.push(&mut picture, timeline.encoder_pts(place), timeline.is_idr(place))?;
+                encoder.push(&mut picture, timeline.encoder_pts_90k(place), timeline.is_idr(place))?;
             }
             Ok::<_, EnhanceError>(())
         })?;
@@ -209,7 +209,7 @@ fn encode<E: Encode>(
             None => encoder.blank()?,
         };
         for place in hold.rest() {
-            encoder.push(&mut picture, timeline.encoder_pts(place), timeline.is_idr(place))?;
+            encoder.push(&mut picture, timeline.encoder_pts_90k(place), timeline.is_idr(place))?;
         }
         encoder.recycle(picture);
         let units = encoder.finish()?;

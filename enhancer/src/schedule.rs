@@ -13,6 +13,13 @@ pub(crate) struct Cost {
 /// Weight of a new measurement: the last ten or so segments count.
 const LEARNING_RATE: f64 = 0.2;
 
+/// What a passed-over tier's prediction shrinks by, each time. A machine that was busy for a while must not be taken
+/// for a slow one for ever; one try too early costs little, since past the deadline a segment is scaled plainly.
+const RELAX: f64 = 0.98;
+
+/// Segments of fewer pictures teach nothing: opening an encoder costs as much as some pictures do.
+const LEARN_FROM_PICTURES: u64 = 12;
+
 /// Predictions are stretched by this, since a machine's speed varies by about as much from one segment to the
 /// next, and a late segment costs more than a lower tier.
 const SAFETY: f64 = 1.25;
@@ -23,9 +30,10 @@ impl Cost {
         Self { seconds_per_pixel, samples: 0 }
     }
 
-    /// Learns from a segment that took `seconds` for `pixels` output pixels.
-    pub(crate) fn learn(&mut self, seconds: f64, pixels: u64) {
-        if pixels == 0 || !seconds.is_finite() {
+    /// Learns from `pictures` of `picture_pixels` output pixels each that took `seconds`.
+    pub(crate) fn learn(&mut self, seconds: f64, pictures: u64, picture_pixels: u64) {
+        let pixels = pictures * picture_pixels;
+        if pictures < LEARN_FROM_PICTURES || pixels == 0 || !seconds.is_finite() {
             return;
         }
         let measured = seconds / pixels as f64;
@@ -33,6 +41,11 @@ impl Cost {
         let rate = if self.samples == 0 { 1.0 } else { LEARNING_RATE };
         self.seconds_per_pixel += (measured - self.seconds_per_pixel) * rate;
         self.samples = self.samples.saturating_add(1);
+    }
+
+    /// The tier was passed over for its cost: expect a little less next time.
+    pub(crate) fn relax(&mut self) {
+        self.seconds_per_pixel *= RELAX;
     }
 
     /// Predicted wall clock seconds for `pixels`.
@@ -48,6 +61,16 @@ pub(crate) enum Choice {
     Tier(usize),
     /// The plain scaler: no tier is quick enough.
     Plain,
+}
+
+impl Choice {
+    /// The tier that was too dear by the least.
+    pub(crate) fn next_better(self) -> usize {
+        match self {
+            Self::Tier(place) => place + 1,
+            Self::Plain => 0,
+        }
+    }
 }
 
 /// Picks from `tiers` (cheapest first). `seconds_left` is the time to the deadline, `None` without one;
@@ -90,17 +113,30 @@ mod tests {
     #[test]
     fn costs_follow_what_ran() {
         let mut cost = Cost::estimate(1.0);
-        cost.learn(2.0, 1000);
+        cost.learn(2.0, 20, 50);
         assert!(
             (cost.predict(1000) - 2.0 * SAFETY).abs() < 1e-9,
             "the estimate gives way to the first segment"
         );
         for _ in 0..50 {
-            cost.learn(4.0, 1000);
+            cost.learn(4.0, 20, 50);
         }
         assert!((cost.predict(1000) - 4.0 * SAFETY).abs() < 0.01);
-        cost.learn(f64::NAN, 1000);
-        cost.learn(1.0, 0);
-        assert!(cost.predict(1000).is_finite());
+        let learned = cost;
+        cost.learn(f64::NAN, 20, 50);
+        cost.learn(1.0, 20, 0);
+        cost.learn(900.0, 2, 500);
+        assert_eq!(cost, learned, "nonsense and two-picture segments teach nothing");
+    }
+
+    #[test]
+    fn a_tier_that_was_slow_once_is_tried_again() {
+        let mut cost = Cost::estimate(1.0);
+        let mut passed_over = 0;
+        while choose(&[cost], 10, Some(5.0), 0.0) == Choice::Plain {
+            cost.relax();
+            passed_over += 1;
+        }
+        assert!((10..100).contains(&passed_over), "{passed_over}");
     }
 }

@@ -10,16 +10,22 @@ use crate::container::AccessUnit;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Timeline {
     pts: Vec<i64>,
+    /// Ticks per second of `pts`.
+    timescale: u32,
+    /// The same times as the encoder gets them.
+    encoder_pts_90k: Vec<i64>,
     /// Whether the picture at this place was an IDR picture in the source.
     idr: Vec<bool>,
 }
 
 impl Timeline {
     /// Times of `units`, which come in decode order.
-    pub(crate) fn new(units: &[AccessUnit]) -> Self {
+    pub(crate) fn new(units: &[AccessUnit], timescale: u32) -> Self {
         let mut order: Vec<(i64, bool)> = units.iter().map(|unit| (unit.pts, unit.random_access)).collect();
         order.sort_by_key(|&(pts, _)| pts);
-        Self { pts: order.iter().map(|o| o.0).collect(), idr: order.iter().map(|o| o.1).collect() }
+        let pts: Vec<i64> = order.iter().map(|o| o.0).collect();
+        let encoder_pts_90k = encoder_times(&pts, timescale);
+        Self { pts, timescale, encoder_pts_90k, idr: order.iter().map(|o| o.1).collect() }
     }
 
     /// Pictures in the segment.
@@ -32,12 +38,12 @@ impl Timeline {
         self.pts.binary_search(&pts).ok()
     }
 
-    /// When the picture at `index` is shown. Encoders want strictly growing times, so twins (a broken source)
-    /// are nudged apart by a tick for the encoder only; the container keeps the source's own.
-    pub(crate) fn encoder_pts(&self, index: usize) -> i64 {
-        let Some(&pts) = self.pts.get(index) else { return 0 };
-        let twins = self.pts[..index].iter().rev().take_while(|&&before| before == pts).count();
-        pts + i64::try_from(twins).unwrap_or(0)
+    /// When the picture at `index` is shown, for the encoder: 90 kHz whatever the track's own time scale is (the encoder
+    /// writes its time base into the SPS, which must not depend on the container), from 0, and strictly growing even
+    /// where a broken source shows two pictures at once. Only rate control looks at it; the container keeps the
+    /// source's own times.
+    pub(crate) fn encoder_pts_90k(&self, index: usize) -> i64 {
+        self.encoder_pts_90k.get(index).copied().unwrap_or(0)
     }
 
     /// Whether the source had an IDR picture at `index`: kept, so that seek points stay.
@@ -45,16 +51,29 @@ impl Timeline {
         self.idr.get(index).copied().unwrap_or(false)
     }
 
-    /// From the first picture's time to the last one's end (taken as long as the mean distance), in ticks.
-    pub(crate) fn duration(&self) -> i64 {
+    /// Seconds from the first picture's time to the last one's end (taken as long as the mean distance).
+    pub(crate) fn seconds(&self) -> f64 {
         match (self.pts.first(), self.pts.last()) {
             (Some(first), Some(last)) if self.pts.len() > 1 => {
-                let span = last - first;
-                span + span / i64::try_from(self.pts.len() - 1).unwrap_or(1)
+                let span = last.saturating_sub(*first) as f64 / f64::from(self.timescale.max(1));
+                span * self.pts.len() as f64 / (self.pts.len() - 1) as f64
             }
-            _ => 0,
+            _ => 0.0,
         }
     }
+}
+
+fn encoder_times(pts: &[i64], timescale: u32) -> Vec<i64> {
+    let first = pts.first().copied().unwrap_or(0);
+    let mut before = -1;
+    pts.iter()
+        .map(|&pts| {
+            let ticks = i128::from(pts) - i128::from(first);
+            let scaled = ticks * 90_000 / i128::from(timescale.max(1));
+            before = i64::try_from(scaled).unwrap_or(i64::MAX / 2).max(before + 1);
+            before
+        })
+        .collect()
 }
 
 /// Decides which pictures fill which places, as pictures arrive in presentation order.
@@ -118,25 +137,31 @@ mod tests {
     #[test]
     fn presentation_order_comes_from_decode_order() {
         let timeline =
-            Timeline::new(&[unit(0, true), unit(9000, false), unit(3000, false), unit(6000, false)]);
+            Timeline::new(&[unit(0, true), unit(9000, false), unit(3000, false), unit(6000, false)], 90_000);
         assert_eq!(timeline.len(), 4);
         assert_eq!(timeline.index_of(9000), Some(3));
         assert_eq!(timeline.index_of(4000), None);
-        assert_eq!(timeline.duration(), 12_000);
+        assert!((timeline.seconds() - 4.0 / 30.0).abs() < 1e-9);
         assert!(timeline.is_idr(0) && !timeline.is_idr(3));
     }
 
     #[test]
-    fn twins_are_told_apart_for_the_encoder() {
-        let timeline = Timeline::new(&[unit(0, true), unit(0, false), unit(0, false), unit(90, false)]);
-        let pts: Vec<i64> = (0..4).map(|i| timeline.encoder_pts(i)).collect();
-        assert_eq!(pts, [0, 1, 2, 90]);
+    fn the_encoder_gets_90_khz_and_no_twins() {
+        let times = |timescale, pts: &[i64]| {
+            let units: Vec<AccessUnit> = pts.iter().map(|&pts| unit(pts, false)).collect();
+            let timeline = Timeline::new(&units, timescale);
+            (0..pts.len()).map(|index| timeline.encoder_pts_90k(index)).collect::<Vec<_>>()
+        };
+        assert_eq!(times(90_000, &[500, 500, 500, 590]), [0, 1, 2, 90]);
+        assert_eq!(times(30_000, &[-1001, 0, 1001]), [0, 3003, 6006]);
+        assert_eq!(times(10_000_000, &[7, 8, 9]), [0, 1, 2]);
+        assert_eq!(times(0, &[0, 1]), [0, 90_000]);
     }
 
     #[test]
     fn one_picture_has_no_distance_to_measure() {
-        assert_eq!(Timeline::new(&[unit(5, true)]).duration(), 0);
-        assert_eq!(Timeline::new(&[]).len(), 0);
+        assert!(Timeline::new(&[unit(5, true)], 90_000).seconds().abs() < 1e-9);
+        assert_eq!(Timeline::new(&[], 90_000).len(), 0);
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub(crate) struct Upscale<'a> {
     size: (u32, u32),
     scale: u32,
     deadline: Option<Instant>,
+    started: Instant,
+    /// When the network gave its last picture.
+    network_until: Option<Instant>,
     /// Pictures the network made.
     pub(crate) by_network: u32,
     /// The first thing that went wrong.
@@ -81,11 +84,18 @@ impl<'a> Upscale<'a> {
             size,
             scale,
             deadline,
+            started: Instant::now(),
+            network_until: None,
             by_network: 0,
             fallback: None,
             infer_seconds: 0.0,
             scale_seconds: 0.0,
         }
+    }
+
+    /// Wall clock seconds from the start to the network's last picture.
+    pub(crate) fn network_seconds(&self) -> f64 {
+        self.network_until.map_or(0.0, |until| until.duration_since(self.started).as_secs_f64())
     }
 
     fn enlarge(&mut self, from: &Picture, to: &mut Picture) -> Result<(), EnhanceError> {
@@ -94,6 +104,7 @@ impl<'a> Upscale<'a> {
             self.scalers.chroma.scale(from, to)?;
             self.scale_seconds += started.elapsed().as_secs_f64();
             self.by_network += 1;
+            self.network_until = Some(Instant::now());
             return Ok(());
         }
         let started = Instant::now();

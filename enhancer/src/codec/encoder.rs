@@ -16,9 +16,9 @@ use crate::container::EncodedUnit;
 use crate::h264::{ColourFacts, SpsFacts};
 use crate::{EnhanceError, RenditionSpec};
 
-/// Size of the rate buffer in milliseconds of peak rate. Half a second bounds what a segment can exceed its
+/// Size of the rate buffer (VBV) in seconds of peak rate: `T` seconds of video hold at most `cap * (T + 0.5 s)` bits. Half a second bounds what a segment can exceed its
 /// peak by, and is enough for an IDR picture at twice the mean.
-pub(super) const VBV_MS: u64 = 500;
+pub const RATE_BUFFER_SECONDS: f64 = 0.5;
 
 /// Longest distance between IDR pictures inside a segment, in seconds. Segments open with one anyway.
 const KEYFRAME_SECONDS: u64 = 10;
@@ -30,8 +30,6 @@ pub(crate) struct EncoderSettings {
     pub(crate) height: u32,
     pub(crate) frame_rate_milli: u32,
     pub(crate) max_video_kbps: u32,
-    /// Ticks per second of the picture timestamps.
-    pub(crate) timescale: u32,
     pub(crate) preset: Preset,
     pub(crate) crf: f32,
     pub(crate) threads: usize,
@@ -47,14 +45,12 @@ impl EncoderSettings {
         spec: &RenditionSpec,
         config: &acuity_config::EnhancerConfig,
         source: Option<&SpsFacts>,
-        timescale: u32,
     ) -> Self {
         Self {
             width: spec.width,
             height: spec.height,
             frame_rate_milli: spec.frame_rate_milli,
             max_video_kbps: spec.max_video_kbps,
-            timescale,
             preset: config.preset,
             crf: config.crf,
             threads: config.encoder_threads,
@@ -82,7 +78,7 @@ impl EncoderSettings {
         options.set("preset", preset);
         options.set("crf", &format!("{:.2}", self.crf));
         options.set("maxrate", &format!("{}", kbps * 1000));
-        options.set("bufsize", &format!("{}", kbps * VBV_MS));
+        options.set("bufsize", &format!("{:.0}", kbps as f64 * 1000.0 * RATE_BUFFER_SECONDS));
         options.set("level", &format!("{}.{}", level / 10, level % 10));
         options.set("forced-idr", "1");
         options.set("threads", &self.threads.to_string());
@@ -113,7 +109,7 @@ impl Encoder {
         video.set_width(settings.width);
         video.set_height(settings.height);
         video.set_format(Pixel::YUV420P);
-        video.set_time_base(Rational::new(1, as_i32(settings.timescale)));
+        video.set_time_base(Rational::new(1, 90_000));
         video.set_frame_rate(Some(Rational::new(as_i32(settings.frame_rate_milli), 1000)));
         video.set_max_b_frames(0);
         // 0:1 is FFmpeg's "not said", which leaves the field out of the VUI as the source did.
@@ -138,9 +134,14 @@ impl Encoder {
         Ok(Self { inner, units: Vec::new() })
     }
 
-    /// Encodes `picture` as the next in presentation order. `pts` must grow from call to call.
-    pub(crate) fn push(&mut self, picture: &mut Picture, pts: i64, idr: bool) -> Result<(), EnhanceError> {
-        picture.0.set_pts(Some(pts));
+    /// Encodes `picture` as the next in presentation order. `pts_90k` must grow from call to call.
+    pub(crate) fn push(
+        &mut self,
+        picture: &mut Picture,
+        pts_90k: i64,
+        idr: bool,
+    ) -> Result<(), EnhanceError> {
+        picture.0.set_pts(Some(pts_90k));
         picture.0.set_kind(if idr { picture::Type::I } else { picture::Type::None });
         self.inner.send_frame(&picture.0).map_err(failed("encode"))?;
         self.receive()

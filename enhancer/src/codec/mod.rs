@@ -20,7 +20,8 @@ pub(crate) use encoder::{Encoder, EncoderSettings};
 pub(crate) use picture::{Picture, Plane, PlaneMut};
 pub(crate) use scaler::{ChromaScaler, PlainScaler};
 
-pub use rendition::{enhanced_init, output_codec_string, peak_bits_per_second};
+pub use encoder::RATE_BUFFER_SECONDS;
+pub use rendition::{enhanced_init, output_codec_string};
 
 use crate::EnhanceError;
 

@@ -3,7 +3,6 @@
 use acuity_config::EnhancerConfig;
 use bytes::Bytes;
 
-use super::encoder::VBV_MS;
 use super::{Encoder, EncoderSettings, Picture, level};
 use crate::container;
 use crate::h264;
@@ -17,20 +16,6 @@ pub fn output_codec_string(spec: &RenditionSpec) -> String {
     format!("avc1.6400{level:02x}")
 }
 
-/// Peak segment rate in bit/s of everything in a segment, for `BANDWIDTH`.
-///
-/// The encoder's rate buffer lets `segment_seconds` of video hold at most `cap * (segment_seconds + 0.5 s)` bits.
-/// `segment_seconds` is the shortest duration that counts for the peak (RFC 8216: segments between 0.5 and 1.5
-/// target durations); `other_bits_per_second` is audio, tables and whatever else the container carries; 4 % on
-/// top covers packet headers (MPEG-TS: 4 of 188 bytes and PES headers).
-#[must_use]
-pub fn peak_bits_per_second(spec: &RenditionSpec, segment_seconds: f64, other_bits_per_second: u64) -> u64 {
-    let cap = f64::from(spec.max_video_kbps) * 1000.0;
-    let buffer_seconds = VBV_MS as f64 / 1000.0;
-    let video = cap * (1.0 + buffer_seconds / segment_seconds.max(0.5)) * 1.04;
-    video.ceil() as u64 + other_bits_per_second
-}
-
 /// The initialisation segment of the enhanced rendition: the source's, with size and parameter sets of the
 /// enhanced video. The same inputs give the same bytes.
 ///
@@ -42,7 +27,7 @@ pub fn enhanced_init(
     config: &EnhancerConfig,
 ) -> Result<Bytes, EnhanceError> {
     let source = container::init_sps(source_init)?;
-    let settings = EncoderSettings::new(spec, config, source.as_ref(), 90_000);
+    let settings = EncoderSettings::new(spec, config, source.as_ref());
     let (sps, pps) = parameter_sets(&settings)?;
     Ok(container::rewrite_init(source_init, spec.width, spec.height, &sps, &pps)?)
 }
@@ -95,7 +80,7 @@ mod tests {
                 acuity_config::Preset::Medium,
             ] {
                 let config = EnhancerConfig { preset, ..EnhancerConfig::default() };
-                let settings = EncoderSettings::new(&spec, &config, None, 90_000);
+                let settings = EncoderSettings::new(&spec, &config, None);
                 let (sps, _) = parameter_sets(&settings).unwrap();
                 let facts = SpsFacts::parse(&sps).unwrap();
                 assert_eq!((facts.width, facts.height), (width, height));
@@ -109,12 +94,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn the_peak_counts_the_rate_buffer_and_everything_else() {
-        let spec = spec(1280, 720, 30_000);
-        assert_eq!(peak_bits_per_second(&spec, 4.0, 128_000), 3_276_000 + 128_000);
-        assert!(peak_bits_per_second(&spec, 1.0, 0) > peak_bits_per_second(&spec, 6.0, 0));
     }
 }

@@ -80,7 +80,7 @@ fn timeline(len: usize) -> Timeline {
     let units: Vec<AccessUnit> = (0..len)
         .map(|i| AccessUnit { data: Bytes::new(), pts: i as i64 * 100, dts: 0, random_access: i == 0 })
         .collect();
-    Timeline::new(&units)
+    Timeline::new(&units, 90_000)
 }
 
 fn texts(made: &Made) -> Vec<String> {

@@ -1,0 +1,208 @@
+//! The access log: one JSON object a line, written by a thread of its own.
+//!
+//! A slow disk or a blocked pipe must not hold up a player. Requests hand a record to a bounded queue; when that is
+//! full the record is dropped and counted.
+
+use std::io::{BufWriter, Write};
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::SystemTime;
+
+use prometheus::IntCounter;
+use serde::Serialize;
+
+/// Records that may wait; at about 400 bytes each a few megabytes, and half a second at 16 000 requests a second.
+const QUEUE_LIMIT: usize = 8192;
+
+/// One request.
+#[derive(Debug, Serialize)]
+pub struct Record {
+    /// When it began, RFC 3339 in UTC.
+    #[serde(serialize_with = "timestamp")]
+    pub time: SystemTime,
+    /// The request's id, also in the answer's `X-Request-Id`.
+    pub id: String,
+    /// The client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// `GET`, ...
+    pub method: String,
+    /// `h2` or `http/1.1`.
+    pub protocol: &'static str,
+    /// `Host`, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Path without its query, which may hold signatures.
+    pub path: String,
+    /// Status of the answer; 0 if there was none.
+    pub status: u16,
+    /// Body bytes sent.
+    pub bytes: usize,
+    /// From the request's headers to the answer's end.
+    pub seconds: f64,
+    /// See [`crate::metrics::Kind`].
+    pub kind: &'static str,
+    /// See [`crate::metrics::Outcome`].
+    pub outcome: &'static str,
+    /// What made an enhanced object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
+    /// `User-Agent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// What went wrong, if something did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Where records go. Clones share one writer.
+#[derive(Clone)]
+pub struct AccessLog {
+    queue: Option<SyncSender<Record>>,
+    dropped: IntCounter,
+}
+
+impl AccessLog {
+    /// A log that writes nothing.
+    #[must_use]
+    pub fn off(dropped: IntCounter) -> Self {
+        Self { queue: None, dropped }
+    }
+
+    /// Starts the thread that writes to `out`. It ends when the last clone is gone and all is written.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn to(out: impl Write + Send + 'static, dropped: IntCounter) -> std::io::Result<Self> {
+        let (queue, records) = sync_channel(QUEUE_LIMIT);
+        thread::Builder::new().name("acuity-log".to_owned()).spawn(move || write_all(&records, out))?;
+        Ok(Self { queue: Some(queue), dropped })
+    }
+
+    /// Whether records are wanted at all.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Hands over a record; never waits.
+    pub fn write(&self, record: Record) {
+        let Some(queue) = &self.queue else { return };
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(record) {
+            self.dropped.inc();
+        }
+    }
+}
+
+fn write_all(records: &Receiver<Record>, out: impl Write) {
+    let mut out = BufWriter::new(out);
+    while let Ok(mut record) = records.recv() {
+        // All that waits goes out with one flush.
+        loop {
+            let written = serde_json::to_writer(&mut out, &record).map_err(std::io::Error::from);
+            if written.and_then(|()| out.write_all(b"\n")).is_err() {
+                // Nobody reads any more (a closed pipe): the edge serves on without a log.
+                return;
+            }
+            match records.try_recv() {
+                Ok(next) => record = next,
+                Err(_) => break,
+            }
+        }
+        if out.flush().is_err() {
+            return;
+        }
+    }
+}
+
+fn timestamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    match jiff::Timestamp::try_from(*time) {
+        Ok(time) => serializer.collect_str(&format_args!("{time:.3}")),
+        Err(_) => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn record(path: &str) -> Record {
+        Record {
+            time: UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
+            id: "7f".to_owned(),
+            client: Some(IpAddr::from([192, 0, 2, 1])),
+            method: "GET".to_owned(),
+            protocol: "h2",
+            host: None,
+            path: path.to_owned(),
+            status: 200,
+            bytes: 5,
+            seconds: 0.25,
+            kind: "segment",
+            outcome: "hit",
+            made_by: None,
+            user_agent: Some("a \"quoted\"\nagent".to_owned()),
+            error: None,
+        }
+    }
+
+    struct Lines(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn counter() -> IntCounter {
+        IntCounter::new("dropped", "test").unwrap()
+    }
+
+    #[test]
+    fn each_record_is_one_line_of_json() {
+        let (sender, written) = mpsc::channel();
+        let log = AccessLog::to(Lines(sender), counter()).unwrap();
+        log.write(record("/a.ts"));
+        log.write(record("/b.ts"));
+        drop(log);
+        let text: Vec<u8> = written.iter().flatten().collect();
+        let lines: Vec<serde_json::Value> =
+            String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["time"], "2023-11-14T22:13:20.250Z");
+        assert_eq!(lines[1]["path"], "/b.ts");
+        assert_eq!(lines[1]["client"], "192.0.2.1");
+        assert!(lines[1].get("host").is_none());
+    }
+
+    #[test]
+    fn a_writer_that_does_not_keep_up_costs_records_and_no_time() {
+        struct Stuck(mpsc::Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (release, stuck) = mpsc::channel();
+        let dropped = counter();
+        let log = AccessLog::to(Stuck(stuck), dropped.clone()).unwrap();
+        for _ in 0..2 * QUEUE_LIMIT {
+            log.write(record("/a.ts"));
+        }
+        assert!(dropped.get() > 0);
+        drop(release);
+    }
+}

@@ -1,0 +1,188 @@
+//! The composition root: builds every part from the configuration, once, and joins them.
+//!
+//! No part reads the environment or finds another part by itself; what depends on what is to be read here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use acuity_config::{AccessLog as AccessLogTarget, Config};
+use acuity_enhancer::{Enhancer, Readiness, StartError};
+use acuity_models::{Catalogue, DigestState};
+use prometheus::Registry;
+
+use crate::access_log::AccessLog;
+use crate::ahead::Ahead;
+use crate::cache::store::Store;
+use crate::inputs::Inputs;
+use crate::journey::enhanced::EnhancedJourney;
+use crate::journey::playlist::PlaylistJourney;
+use crate::metrics::Metrics;
+use crate::origin::Origins;
+use crate::peers::Peers;
+use crate::plan::ModelChoice;
+use crate::playlists::Playlists;
+use crate::probes::Probes;
+use crate::produce::{Parts, Producer};
+use crate::request_id::RequestIds;
+use crate::site::Sites;
+
+/// Everything a running edge shares between requests.
+pub struct App {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Routing.
+    pub sites: Arc<Sites>,
+    /// Where passed-through requests go.
+    pub peers: Peers,
+    /// Playlists outside the edge's own prefix.
+    pub playlist_journey: PlaylistJourney,
+    /// Everything below a token.
+    pub enhanced_journey: EnhancedJourney,
+    /// Instruments.
+    pub metrics: Arc<Metrics>,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// Request ids.
+    pub request_ids: RequestIds,
+    enhancer: Enhancer,
+    store: Store,
+    producer: Producer,
+    in_progress: Arc<AtomicUsize>,
+}
+
+/// Why the parts could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The enhancer does not start.
+    #[error(transparent)]
+    Enhancer(#[from] StartError),
+    /// Metrics were registered twice.
+    #[error("cannot register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The client toward origins cannot be built.
+    #[error("cannot set up TLS toward origins (Debian's package ca-certificates holds the authorities)")]
+    Origins(#[from] reqwest::Error),
+    /// The access log's thread cannot be started.
+    #[error("cannot start the access log: {0}")]
+    Log(#[source] std::io::Error),
+}
+
+impl App {
+    /// Builds everything and starts the enhancer's threads; models are loaded behind (see [`App::readiness`]).
+    ///
+    /// # Errors
+    /// ONNX Runtime or a thread is not to be had.
+    pub fn new(config: Config, catalogue: Arc<Catalogue>) -> Result<Self, AppError> {
+        let config = Arc::new(config);
+        let registry = Registry::new();
+        let metrics = Arc::new(Metrics::register(&registry)?);
+        let access_log = match config.log.access {
+            AccessLogTarget::Off => AccessLog::off(metrics.access_log_dropped.clone()),
+            AccessLogTarget::Stdout => {
+                AccessLog::to(std::io::stdout(), metrics.access_log_dropped.clone()).map_err(AppError::Log)?
+            }
+        };
+        let bases = config.routes.iter().map(|route| &route.origin);
+        let origins = Arc::new(Origins::new(config.origin.clone(), bases, Arc::clone(&metrics))?);
+        let enhancer = Enhancer::start(&config.enhancer, Arc::clone(&catalogue), &registry)?;
+        let sites = Arc::new(Sites::new(&config.routes));
+        let playlists = Playlists::new(Arc::clone(&origins), Arc::clone(&sites), config.cache.clone());
+        let inputs = Inputs::new(Arc::clone(&origins), Arc::clone(&sites), &config);
+        let probes = Probes::new(playlists.clone(), inputs.clone(), config.enhancer.clone(), &config.cache);
+        let store = Store::new(config.cache.budget_bytes);
+        let producer = Producer::new(Parts {
+            config: Arc::clone(&config),
+            playlists: playlists.clone(),
+            inputs,
+            enhancer: enhancer.clone(),
+            store: store.clone(),
+            metrics: Arc::clone(&metrics),
+        });
+        let route_origins: Arc<[String]> = config.routes.iter().map(|route| route.origin.to_string()).collect();
+        let reach = config.enhancer.look_ahead;
+        let ahead = Ahead::new(playlists.clone(), producer.clone(), Arc::clone(&sites), route_origins, reach);
+        let playlist_journey = PlaylistJourney::new(
+            playlists.clone(),
+            probes,
+            usable_sets(&catalogue),
+            config.origin.probe_timeout,
+            Arc::clone(&metrics),
+        );
+        let enhanced_journey = EnhancedJourney {
+            config: Arc::clone(&config),
+            sites: Arc::clone(&sites),
+            playlists,
+            store: store.clone(),
+            producer: producer.clone(),
+            ahead,
+            metrics: Arc::clone(&metrics),
+        };
+        Ok(Self {
+            peers: Peers::new(&config.origin),
+            sites,
+            playlist_journey,
+            enhanced_journey,
+            metrics,
+            access_log,
+            request_ids: RequestIds::default(),
+            enhancer,
+            store,
+            producer,
+            in_progress: Arc::default(),
+            config,
+        })
+    }
+
+    /// Whether segments are being made; red until every model is loaded and warmed.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.enhancer.readiness()
+    }
+
+    /// All metrics in Prometheus' text format.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.cache_bytes.set(gauge(self.store.bytes()));
+        self.metrics.cache_entries.set(gauge(self.store.entries()));
+        self.metrics.flights.set(gauge(self.producer.in_flight() as u64));
+        self.metrics.text()
+    }
+
+    /// Counts a request as in progress until the guard is dropped.
+    #[must_use]
+    pub fn begin(&self) -> InProgress {
+        self.in_progress.fetch_add(1, Ordering::AcqRel);
+        InProgress(Arc::clone(&self.in_progress))
+    }
+
+    /// Requests that have begun and not ended.
+    #[must_use]
+    pub fn requests_in_progress(&self) -> usize {
+        self.in_progress.load(Ordering::Acquire)
+    }
+
+    /// Stops the enhancer: what waits is refused, what is in hand is finished.
+    pub fn shutdown(&self) {
+        self.enhancer.shutdown();
+    }
+}
+
+/// A request in progress.
+pub struct InProgress(Arc<AtomicUsize>);
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The sets of which at least one model is what the catalogue says. A set without one is not offered: its segments
+/// would all be made by the plain scaler, and the origin's own variant would be withheld for them.
+fn usable_sets(catalogue: &Catalogue) -> Vec<ModelChoice> {
+    let sets = catalogue.sets().into_iter();
+    let usable = sets.filter(|set| set.entries().iter().any(|entry| entry.digest_state() == DigestState::Verified));
+    usable
+        .map(|set| ModelChoice { cluster: set.cluster().to_owned(), scale: set.scale(), digest: set.digest() })
+        .collect()
+}

@@ -1,0 +1,57 @@
+//! A request as the journeys see it: method, headers, site and path, read once.
+
+use acuity_config::RouteConfig;
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::client::ClientFacts;
+use crate::hls::uri::split_query;
+use crate::site::Site;
+
+/// What a client asked for.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// GET or HEAD; all others are passed through before a journey begins.
+    pub method: &'a Method,
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// Under which name of the edge.
+    pub site: Site,
+    /// The raw query, CMCD in it.
+    pub query: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// `path_and_query`: as it stands in the request line.
+    #[must_use]
+    pub fn new(method: &'a Method, headers: &'a HeaderMap, site: Site, path_and_query: &'a str) -> Self {
+        Self { method, headers, site, query: split_query(path_and_query).1 }
+    }
+
+    /// The player's name, for the origin's log.
+    #[must_use]
+    pub fn user_agent(&self) -> Option<&HeaderValue> {
+        self.headers.get(USER_AGENT)
+    }
+
+    /// Looks at the client: what it says in CMCD, and whether `route` has enhanced renditions for it.
+    pub fn with_client<T>(&self, look: impl FnOnce(&ClientFacts<'_>) -> T) -> T {
+        let header = |name: &str| self.headers.get(name)?.to_str().ok();
+        look(&ClientFacts::new(self.query, &header))
+    }
+
+    /// Whether `route` has enhanced renditions for this client.
+    #[must_use]
+    pub fn gets_enhanced(&self, route: &RouteConfig) -> bool {
+        self.with_client(|client| client.gets_enhanced(route))
+    }
+}
+
+/// The authority a request was sent to: `Host`, or `:authority` in HTTP/2.
+#[must_use]
+pub fn authority<'a>(headers: &'a HeaderMap, uri: &'a http::Uri) -> Option<&'a str> {
+    match headers.get(HOST) {
+        Some(host) => host.to_str().ok(),
+        None => uri.authority().map(http::uri::Authority::as_str),
+    }
+}

@@ -1,0 +1,225 @@
+//! Enhanced objects in memory: moka, weighed by their bytes, bounded by a byte budget.
+//!
+//! Least recently used goes first. moka's default (TinyLFU) refuses a newcomer that was asked for less often than what
+//! it would displace, and the newest segment of a live stream is exactly such a newcomer: it would be made once for
+//! every viewer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::key::{ObjectKey, entity_tag};
+use crate::metrics::Kind;
+use crate::origin::Validator;
+
+/// What an entry costs beside its bytes: key, validator, headers, moka's own records. Keeps a flood of tiny init
+/// segments within the budget too.
+const ENTRY_OVERHEAD_BYTES: usize = 1024;
+
+/// A finished object, ready to be sent.
+#[derive(Debug)]
+pub struct Object {
+    /// The body.
+    pub bytes: Bytes,
+    /// Strong entity tag, as the header wants it.
+    pub etag: HeaderValue,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// Segment or init segment.
+    pub kind: Kind,
+    /// Which source it was made of.
+    pub validator: Validator,
+    /// How it was made, for `Cache-Status` and the log: a model's id, `plain` or `source`.
+    pub made_by: Arc<str>,
+    /// When it was made or last found to be still true.
+    pub confirmed: Instant,
+    /// For how long after that it is given out without asking the origin.
+    pub fresh_for: Duration,
+    /// Seconds it took to make.
+    pub seconds: f64,
+    followed: AtomicBool,
+}
+
+/// What an [`Object`] is made of; the fields mean the same.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct NewObject {
+    pub bytes: Bytes,
+    pub content_type: &'static str,
+    pub kind: Kind,
+    pub validator: Validator,
+    pub made_by: Arc<str>,
+    pub fresh_for: Duration,
+    pub seconds: f64,
+}
+
+impl Object {
+    /// A new object, confirmed now.
+    #[must_use]
+    pub fn new(new: NewObject) -> Self {
+        let NewObject { bytes, content_type, kind, validator, made_by, fresh_for, seconds } = new;
+        let etag = HeaderValue::from_str(&entity_tag(&bytes)).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+        let followed = AtomicBool::new(false);
+        let confirmed = Instant::now();
+        Self { bytes, etag, content_type, kind, validator, made_by, confirmed, fresh_for, seconds, followed }
+    }
+
+    /// The same object, found to be still true now.
+    #[must_use]
+    pub fn confirmed_again(&self, fresh_for: Duration) -> Self {
+        Self {
+            bytes: self.bytes.clone(),
+            etag: self.etag.clone(),
+            content_type: self.content_type,
+            kind: self.kind,
+            validator: self.validator.clone(),
+            made_by: Arc::clone(&self.made_by),
+            confirmed: Instant::now(),
+            fresh_for,
+            seconds: self.seconds,
+            followed: AtomicBool::new(false),
+        }
+    }
+
+    /// How long it may still be given out without asking the origin; `None` once that is over.
+    #[must_use]
+    pub fn freshness_left(&self, now: Instant) -> Option<Duration> {
+        self.fresh_for.checked_sub(now.saturating_duration_since(self.confirmed)).filter(|left| !left.is_zero())
+    }
+
+    /// `true` for the first caller alone: the one who starts producing what follows this segment.
+    pub fn first_to_follow(&self) -> bool {
+        !self.followed.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// The cache of enhanced objects. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    objects: Cache<ObjectKey, Arc<Object>>,
+}
+
+impl Store {
+    /// A cache that keeps at most `budget_bytes` (0 keeps nothing).
+    #[must_use]
+    pub fn new(budget_bytes: u64) -> Self {
+        let objects = Cache::builder()
+            .max_capacity(budget_bytes)
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|_, object: &Arc<Object>| {
+                u32::try_from(object.bytes.len() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
+            })
+            .build();
+        Self { objects }
+    }
+
+    /// The object, fresh or not.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Object>> {
+        self.objects.get(key)
+    }
+
+    /// Whether there is an object that may be given out as it is.
+    #[must_use]
+    pub fn has_fresh(&self, key: &ObjectKey, now: Instant) -> bool {
+        self.objects.get(key).is_some_and(|object| object.freshness_left(now).is_some())
+    }
+
+    /// Keeps `object`, if the budget and moka's admission let it.
+    pub fn put(&self, key: ObjectKey, object: Arc<Object>) {
+        self.objects.insert(key, object);
+    }
+
+    /// Bytes kept (entries' overhead included).
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.objects.run_pending_tasks();
+        self.objects.weighted_size()
+    }
+
+    /// Entries kept.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.objects.entry_count()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn object(length: usize) -> Arc<Object> {
+        let bytes = Bytes::from(vec![0; length]);
+        Arc::new(Object::new(NewObject {
+            bytes,
+            content_type: "video/mp2t",
+            kind: Kind::Segment,
+            validator: Validator::default(),
+            made_by: "plain".into(),
+            fresh_for: Duration::from_secs(60),
+            seconds: 0.1,
+        }))
+    }
+
+    fn key(path: &str) -> ObjectKey {
+        ObjectKey::new("", "http://o/", "t", path)
+    }
+
+    #[test]
+    fn the_budget_is_in_bytes() {
+        let store = Store::new(100_000);
+        for at in 0..40 {
+            store.put(key(&format!("/{at}.ts")), object(9_000));
+        }
+        assert!(store.bytes() <= 100_000, "{}", store.bytes());
+        assert!((1..=10).contains(&store.entries()), "{}", store.entries());
+    }
+
+    #[test]
+    fn the_newest_segment_displaces_older_ones_however_popular() {
+        let store = Store::new(50_000);
+        for at in 0..4 {
+            store.put(key(&format!("/{at}.ts")), object(9_000));
+            for _ in 0..50 {
+                assert!(store.get(&key(&format!("/{at}.ts"))).is_some());
+            }
+        }
+        for at in 4..20 {
+            store.put(key(&format!("/{at}.ts")), object(9_000));
+            assert!(store.bytes() <= 50_000);
+            assert!(store.get(&key(&format!("/{at}.ts"))).is_some(), "segment {at} was refused");
+        }
+    }
+
+    #[test]
+    fn an_object_larger_than_the_budget_is_not_kept() {
+        let store = Store::new(1_000);
+        store.put(key("/a"), object(5_000));
+        assert_eq!(store.bytes(), 0);
+        assert!(store.get(&key("/a")).is_none());
+    }
+
+    #[test]
+    fn freshness_ends_and_begins_again() {
+        let object = object(10);
+        let made = object.confirmed;
+        assert!(object.freshness_left(made + Duration::from_secs(59)).is_some());
+        assert!(object.freshness_left(made + Duration::from_secs(60)).is_none());
+        let again = object.confirmed_again(Duration::from_secs(5));
+        assert!(again.freshness_left(again.confirmed + Duration::from_secs(4)).is_some());
+        assert_eq!(again.etag, object.etag);
+    }
+
+    #[test]
+    fn one_caller_follows() {
+        let object = object(10);
+        assert!(object.first_to_follow());
+        assert!(!object.first_to_follow());
+    }
+}

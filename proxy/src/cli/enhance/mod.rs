@@ -1,0 +1,199 @@
+//! `acuity enhance`: a film or an HLS stream in, the enhanced one out, made by the enhancer that serves.
+//!
+//! Whatever comes in is read as an HLS rendition: a stream as it is, any other file after it was cut at its key frames into
+//! one (packets are copied, nothing is encoded twice). The enhanced segments are joined to one file at the end.
+
+mod input;
+mod report;
+mod work;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use acuity_config::Config;
+use acuity_enhancer::{Enhancer, Readiness, RenditionSpec, Upscaler, remux};
+use acuity_models::Catalogue;
+use clap::{Args as ClapArgs, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use prometheus::Registry;
+
+use super::locate::Places;
+use super::{Failure, with_causes};
+use input::Rendition;
+use report::Summary;
+
+/// Enhance a video file or an HLS stream
+///
+/// INPUT is a file (MP4, MKV, MPEG-TS, ... with H.264 video), an HLS playlist on disk, or an HLS URL; of a multivariant playlist
+/// the best H.264 variant of at most 540 lines is taken. The output's name says its container: .mp4, .mkv, .ts. Audio is
+/// copied. What enlarges the pictures is the best model of the catalogue unless --model or --baseline says otherwise.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Args {
+    /// File, playlist or URL
+    #[arg(value_name = "INPUT")]
+    input: String,
+
+    /// File to write
+    #[arg(short, long, value_name = "OUTPUT")]
+    output: PathBuf,
+
+    /// Use this model of the catalogue (see `acuity models`)
+    #[arg(long, value_name = "ID", conflicts_with = "baseline")]
+    model: Option<String>,
+
+    /// Use a plain scaler instead of a model, to compare with
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<Baseline>,
+
+    /// Peak video rate of the output in kbit/s [default: as the edge would choose]
+    #[arg(long, value_name = "KBPS", value_parser = clap::value_parser!(u32).range(50..=50_000))]
+    max_kbps: Option<u32>,
+
+    #[command(flatten)]
+    places: Places,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Baseline {
+    /// libswscale's bicubic, through the same encoder
+    Bicubic,
+}
+
+/// Enlargement per side; the models that ship have this one.
+const SCALE: u32 = 2;
+
+/// Cut longer files at the first key frame after this.
+const SEGMENT_SECONDS: u32 = 4;
+
+/// Between two looks at an enhancer that is starting.
+const POLL: Duration = Duration::from_millis(20);
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let scratch = tempfile::tempdir().map_err(Failure::running)?;
+    let source = locate(&args.input, scratch.path())?;
+    let mut config = Config::for_origin("http://localhost/").map_err(Failure::fault)?;
+    config.enhancer.runtime_library = args.places.runtime_library(None);
+    let (catalogue, upscaler) = upscaler(args)?;
+    let rendition = Rendition::open(&source, &config)?;
+    let spec = RenditionSpec {
+        width: rendition.facts.width * SCALE,
+        height: rendition.facts.height * SCALE,
+        scale: SCALE,
+        frame_rate_milli: rendition.frame_rate_milli()?,
+        max_video_kbps: args.max_kbps.unwrap_or_else(|| rendition.video_kbps(SCALE)),
+        upscaler,
+    };
+    eprintln!(
+        "{}x{} -> {}x{}, {:.3} fps, at most {} kbit/s of video, {}",
+        rendition.facts.width,
+        rendition.facts.height,
+        spec.width,
+        spec.height,
+        f64::from(spec.frame_rate_milli) / 1000.0,
+        spec.max_video_kbps,
+        report::with_what(&spec.upscaler, &catalogue),
+    );
+    let enhancer = start(&config, catalogue)?;
+    let joined = scratch.path().join("enhanced.bin");
+    let summary = enhance_all(&rendition, &enhancer, &config, &spec, &joined)?;
+    enhancer.shutdown();
+    remux::join(&joined, &args.output).map_err(|error| Failure::Running(with_causes(&error)))?;
+    let bytes = std::fs::metadata(&args.output).map(|file| file.len()).unwrap_or_default();
+    eprint!("{}", summary.text(&args.output, bytes));
+    Ok(())
+}
+
+/// The URL of the playlist to read. A file that is none is cut into one.
+fn locate(input: &str, scratch: &Path) -> Result<url::Url, Failure> {
+    if input.starts_with("http://") || input.starts_with("https://") {
+        return url::Url::parse(input).map_err(|error| Failure::Fault(format!("{input} is no URL: {error}")));
+    }
+    let path = std::path::absolute(input).map_err(Failure::fault)?;
+    if !path.is_file() {
+        return Err(Failure::Fault(format!("{input} is no file, and no http or https URL")));
+    }
+    let is_playlist = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("m3u8"));
+    let playlist = if is_playlist {
+        path
+    } else {
+        remux::package(&path, scratch, SEGMENT_SECONDS).map_err(|error| Failure::Fault(with_causes(&error)))?
+    };
+    url::Url::from_file_path(&playlist).map_err(|()| Failure::Fault(format!("{input} has no absolute path")))
+}
+
+/// What enlarges, and the catalogue that the enhancer is to know: one model alone if one was named.
+fn upscaler(args: &Args) -> Result<(Catalogue, Upscaler), Failure> {
+    if let Some(Baseline::Bicubic) = args.baseline {
+        return Ok((Catalogue::empty(), Upscaler::Bicubic));
+    }
+    let directory = args.places.models(Path::new("models/zoo"));
+    let hint = "(--models names another, --baseline bicubic needs none)";
+    let all = Catalogue::load(&directory).map_err(|error| Failure::Fault(format!("{} {hint}", with_causes(&error))))?;
+    let catalogue = match &args.model {
+        None => all,
+        Some(id) => all.only(id).ok_or_else(|| {
+            let known: Vec<&str> = all.entries().iter().map(|entry| entry.id.as_str()).collect();
+            Failure::Fault(format!("there is no model {id}; the catalogue has {}", known.join(", ")))
+        })?,
+    };
+    let sets = catalogue.sets();
+    let generic = sets.iter().find(|set| set.cluster() == "generic" && set.scale() == SCALE);
+    let set = generic.or_else(|| sets.iter().find(|set| set.scale() == SCALE));
+    let set = set.ok_or_else(|| Failure::Fault(format!("no model enlarges x{SCALE} in {}", directory.display())))?;
+    if let Some(entry) = set.entries().iter().find(|entry| entry.read_verified().is_err()) {
+        let why = entry.read_verified().err().map(|error| with_causes(&error)).unwrap_or_default();
+        return Err(Failure::Fault(format!("model {}: {why}", entry.id)));
+    }
+    let upscaler = Upscaler::Model { cluster: set.cluster().to_owned(), digest: set.digest() };
+    Ok((catalogue, upscaler))
+}
+
+fn start(config: &Config, catalogue: Catalogue) -> Result<Enhancer, Failure> {
+    let enhancer =
+        Enhancer::start(&config.enhancer, Arc::new(catalogue), &Registry::new()).map_err(Failure::fault)?;
+    let spinner = ProgressBar::new_spinner().with_message("loading models");
+    spinner.enable_steady_tick(POLL * 4);
+    while enhancer.readiness() == Readiness::Starting {
+        std::thread::sleep(POLL);
+    }
+    spinner.finish_and_clear();
+    match enhancer.readiness() {
+        Readiness::Ready => Ok(enhancer),
+        Readiness::Starting | Readiness::Stopped => Err(Failure::running("the enhancer stopped while starting")),
+    }
+}
+
+/// Enhances every segment and writes them one after the other.
+fn enhance_all(
+    rendition: &Rendition,
+    enhancer: &Enhancer,
+    config: &Config,
+    spec: &RenditionSpec,
+    to: &Path,
+) -> Result<Summary, Failure> {
+    let mut out = BufWriter::new(File::create(to).map_err(Failure::running)?);
+    let bar = ProgressBar::new((rendition.seconds() * 10.0).ceil() as u64);
+    // The template is a constant; if it were wrong the bar would be plain.
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}  {elapsed} of about {duration}") {
+        bar.set_style(style);
+    }
+    let mut summary = Summary::begin();
+    if let Some(init) = rendition.init() {
+        let enhanced = acuity_enhancer::enhanced_init(init, spec, &config.enhancer).map_err(Failure::running)?;
+        out.write_all(&enhanced).map_err(Failure::running)?;
+    }
+    work::run(rendition, enhancer, spec, config.enhancer.lanes, &mut |segment| {
+        out.write_all(&segment.bytes).map_err(Failure::running)?;
+        summary.add(&segment.report);
+        bar.set_position((summary.media_seconds * 10.0) as u64);
+        bar.set_message(summary.pace());
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    out.flush().map_err(Failure::running)?;
+    summary.end();
+    Ok(summary)
+}

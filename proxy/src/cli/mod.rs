@@ -1,0 +1,137 @@
+//! The command line. One file for each subcommand; here is what they share: parsing, messages, exit codes.
+//!
+//! This is the only room that reads the environment and the terminal. What it reads it passes on as values.
+
+mod check;
+mod enhance;
+mod locate;
+mod models;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What `--help` begins with.
+const ABOUT: &str = "An HLS edge proxy that enhances video in flight";
+
+const LONG_ABOUT: &str = "\
+An HLS edge proxy that enhances video in flight.
+
+Acuity stands between an HLS origin and its players. It fetches the low renditions from the origin, restores and enlarges \
+them with small neural networks, and offers the result as renditions of higher resolution. Origin, packager and player stay \
+as they are.
+
+  acuity serve --origin https://origin.example/vod     put an edge before an origin
+  acuity check --config acuity.toml                    see everything that is wrong with a configuration
+  acuity models                                        see which networks there are and what they gained
+  acuity enhance film.mp4 -o film-720p.mp4             enhance a file or an HLS stream with the code that serves
+
+Exit codes: 0 done, 1 command line, configuration or models at fault, 2 failed while running.";
+
+#[derive(Parser)]
+#[command(name = "acuity", version, about = ABOUT, long_about = LONG_ABOUT, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Check(check::Args),
+    Models(models::Args),
+    Enhance(enhance::Args),
+}
+
+/// Why a subcommand ended without doing what it was asked for. The message says what, where, and what to do.
+#[derive(Debug)]
+enum Failure {
+    /// Exit code 1.
+    Fault(String),
+    /// Exit code 2.
+    Running(String),
+}
+
+impl Failure {
+    fn fault(message: impl std::fmt::Display) -> Self {
+        Self::Fault(message.to_string())
+    }
+
+    fn running(message: impl std::fmt::Display) -> Self {
+        Self::Running(message.to_string())
+    }
+}
+
+/// An error and all its causes, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; if the terminal is gone there is nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Enhance(args) => enhance::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Fault(message)) => complain(&message, 1),
+        Err(Failure::Running(message)) => complain(&message, 2),
+    }
+}
+
+fn complain(message: &str, code: u8) -> ExitCode {
+    eprintln!("acuity: {message}");
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_that_the_readme_shows() {
+        for line in [
+            "acuity serve --origin http://127.0.0.1:8081",
+            "acuity serve --origin http://o/ --listen 127.0.0.1:0 --admin 127.0.0.1:0",
+            "acuity serve --config acuity.toml --models models/zoo --runtime-library libonnxruntime.so",
+            "acuity check --config acuity.toml",
+            "acuity models",
+            "acuity enhance film.mp4 -o film-720p.mp4",
+            "acuity enhance https://o.example/a.m3u8 --output a.ts --model generic-x2-s",
+            "acuity enhance film.mp4 -o out.mkv --baseline bicubic",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in ["acuity", "acuity serve --listen nowhere", "acuity check", "acuity nothing", "acuity enhance film.mp4"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

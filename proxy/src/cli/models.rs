@@ -1,0 +1,85 @@
+//! `acuity models`: the catalogue as a table.
+
+use std::path::Path;
+
+use acuity_models::{Catalogue, DigestState, ModelEntry};
+use clap::Args as ClapArgs;
+
+use super::locate::Places;
+use super::{Failure, with_causes};
+
+/// List the models: what they are for, what they gained, what they cost, and whether their files are intact
+///
+/// gain: luma PSNR over the better of bicubic and Lanczos on coded video never trained on. cost: wall clock of one 640x360
+/// frame on the machine that the catalogue names. Exit code 1 if a model is not what the catalogue says.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    places: Places,
+}
+
+const HEADINGS: [&str; 8] = ["id", "cluster", "scale", "tier", "parameters", "gain dB", "ms/frame", "digest"];
+
+#[allow(clippy::print_stdout)]
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let directory = args.places.models(Path::new("models/zoo"));
+    let catalogue = Catalogue::load(&directory)
+        .map_err(|error| Failure::Fault(format!("{} (--models names another)", with_causes(&error))))?;
+    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    let mut broken = Vec::new();
+    for (entry, state) in catalogue.verify() {
+        if state != DigestState::Verified {
+            broken.push(entry.id.clone());
+        }
+        rows.push(row(&entry, &state));
+    }
+    print!("{}", table(&rows));
+    for rejected in catalogue.rejected() {
+        eprintln!("acuity: left out: {}", with_causes(rejected));
+        broken.push(rejected.id.clone().unwrap_or_default());
+    }
+    if broken.is_empty() { Ok(()) } else { Err(Failure::Fault(format!("not usable: {}", broken.join(", ")))) }
+}
+
+fn row(entry: &ModelEntry, state: &DigestState) -> [String; 8] {
+    let figure = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
+    [
+        entry.id.clone(),
+        entry.cluster.clone(),
+        format!("x{}", entry.scale),
+        entry.tier.to_string(),
+        entry.parameters.to_string(),
+        figure(entry.measured.gain_db, 2),
+        figure(entry.measured.ms_per_frame, 1),
+        match state {
+            DigestState::Verified => format!("{} ok", entry.sha256.to_string().get(..8).unwrap_or_default()),
+            DigestState::Mismatch { .. } => "MISMATCH".to_owned(),
+            DigestState::Missing => "MISSING".to_owned(),
+            DigestState::Unreadable { .. } => "UNREADABLE".to_owned(),
+        },
+    ]
+}
+
+/// Columns as wide as their widest cell, two blanks between, no blanks at line ends.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let mut text = String::new();
+    for row in rows {
+        let line: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["id", "n"], ["generic-x2-s", "9"], ["a", "10"]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(&rows), "id            n\ngeneric-x2-s  9\na             10\n");
+    }
+}

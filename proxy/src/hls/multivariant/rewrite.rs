@@ -1,0 +1,169 @@
+//! The multivariant playlist with enhanced variants in it.
+//!
+//! An enhanced variant is a clone of its source's `EXT-X-STREAM-INF`: groups, PATHWAY-ID, HDCP-LEVEL, FRAME-RATE and
+//! every attribute we do not know stay, because the enhanced rendition differs from its source in picture size and
+//! rate alone. What changes:
+//!
+//! - RESOLUTION and BANDWIDTH are set; AVERAGE-BANDWIDTH and CODECS where the source has them. CODECS is not added
+//!   to a playlist that has none: hls.js drops every variant without video CODECS or RESOLUTION once one variant
+//!   has an audio codec, and would take the origin's variants for audio-only.
+//! - SCORE goes: it ranks the origin's variants, and ours is not among them. SUPPLEMENTAL-CODECS goes: it describes
+//!   a bitstream that is no longer there.
+//! - STABLE-VARIANT-ID must not name two different things: ours is derived from the source's, so it is as stable.
+//! - NAME, where it states the source's height (`360p`), states the new one: players show it in menus.
+//!
+//! It stands where the withheld variant stood, or right after its source: the first variant is where some players
+//! start, and the order is the origin's choice.
+
+use super::{Multivariant, Resolution, Variant, is_video};
+use crate::hls::attributes::{Attributes, Change, edit};
+use crate::hls::lines::{Content, Edits};
+
+/// An enhanced variant to write in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insertion {
+    /// The variant it is made from and cloned from.
+    pub source: usize,
+    /// The withheld variant whose place it takes; `None`: after its source.
+    pub replaces: Option<usize>,
+    /// Edge path and query of the enhanced media playlist.
+    pub uri: String,
+    /// Size of the enhanced picture.
+    pub resolution: Resolution,
+    /// Peak segment bit rate, bit/s.
+    pub bandwidth_bps: u64,
+    /// Average segment bit rate, bit/s; written if the source has one.
+    pub average_bandwidth_bps: u64,
+    /// RFC 6381 codec of the enhanced video (`avc1.64001f`).
+    pub video_codec: String,
+}
+
+/// Which model made it: written as session data, for players' logs and for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionModel {
+    /// The model cluster.
+    pub cluster: String,
+    /// First 8 hex digits of the digest of its model set.
+    pub digest: String,
+}
+
+/// What to do to a multivariant playlist.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Enhanced variants, in the order they are to have where several stand in one place.
+    pub insertions: Vec<Insertion>,
+    /// Variants to take out.
+    pub withheld: Vec<usize>,
+    /// Session data to add.
+    pub session: Option<SessionModel>,
+}
+
+/// `DATA-ID` of the session data.
+pub const SESSION_DATA_ID: &str = "org.acuity.model";
+
+impl Multivariant {
+    /// The playlist with the rewrite done, and with absolute URIs on configured origins led to the edge.
+    pub fn rewrite(&self, rewrite: &Rewrite) -> String {
+        self.edits(rewrite).apply(&self.lines)
+    }
+
+    /// The edits [`Self::rewrite`] makes.
+    pub fn edits(&self, rewrite: &Rewrite) -> Edits {
+        let mut edits = Edits::default();
+        for place in &self.uris {
+            if !place.attribute {
+                edits.replace(place.line, place.mapped.clone());
+            } else if let Content::Tag { name, value: Some(value) } = self.lines.content(place.line) {
+                let changed = edit(value, &[Change::Set("URI", format!("\"{}\"", place.mapped))]);
+                edits.replace(place.line, format!("#{name}:{changed}"));
+            }
+        }
+        if let (Some(session), Some(first)) = (&rewrite.session, self.variants.first())
+            && !self.session_data.iter().any(|id| id == SESSION_DATA_ID)
+        {
+            let SessionModel { cluster, digest } = session;
+            let tag =
+                format!("#EXT-X-SESSION-DATA:DATA-ID=\"{SESSION_DATA_ID}\",VALUE=\"{cluster}-{digest}\"");
+            edits.insert_before(first.line, tag);
+        }
+        for insertion in &rewrite.insertions {
+            let Some(source) = self.variants.get(insertion.source) else { continue };
+            let replaced = insertion.replaces.and_then(|index| self.variants.get(index));
+            let at = replaced.map_or(source.uri_line + 1, |variant| variant.line);
+            if let Some(tag) = self.clone_of(source, insertion) {
+                edits.insert_before(at, tag);
+                edits.insert_before(at, insertion.uri.clone());
+            }
+        }
+        for variant in rewrite.withheld.iter().filter_map(|&index| self.variants.get(index)) {
+            edits.remove(variant.line);
+            edits.remove(variant.uri_line);
+            // Comments between the two speak of the variant; another tag that strayed there does not.
+            for line in variant.line + 1..variant.uri_line {
+                if matches!(self.lines.content(line), Content::Blank | Content::Other) {
+                    edits.remove(line);
+                }
+            }
+        }
+        edits
+    }
+
+    fn clone_of(&self, source: &Variant, insertion: &Insertion) -> Option<String> {
+        let Content::Tag { name, value } = self.lines.content(source.line) else { return None };
+        // The clone may come to stand before the EXT-X-DEFINE of a variable it uses.
+        let value = value.unwrap_or_default();
+        let value = self.variables.substitute(value).unwrap_or(std::borrow::Cow::Borrowed(value));
+        let attributes = Attributes::read(&value);
+        let Resolution { width, height } = insertion.resolution;
+        let mut changes = vec![
+            Change::Drop("SCORE"),
+            Change::Drop("SUPPLEMENTAL-CODECS"),
+            Change::Set("BANDWIDTH", insertion.bandwidth_bps.to_string()),
+            Change::Set("RESOLUTION", format!("{width}x{height}")),
+        ];
+        if attributes.get("AVERAGE-BANDWIDTH").is_some() {
+            changes.push(Change::Set("AVERAGE-BANDWIDTH", insertion.average_bandwidth_bps.to_string()));
+        }
+        if !source.codecs.is_empty() {
+            let codecs = replaced_video_codec(source, &insertion.video_codec);
+            changes.push(Change::Set("CODECS", format!("\"{codecs}\"")));
+        }
+        if let Some(id) = attributes.get("STABLE-VARIANT-ID") {
+            changes.push(Change::Set("STABLE-VARIANT-ID", format!("\"acuity-{width}x{height}.{id}\"")));
+        }
+        if let (Some(shown), Some(resolution)) = (attributes.get("NAME"), source.resolution)
+            && let Some(renamed) = with_height(shown, resolution.height, height)
+        {
+            changes.push(Change::Set("NAME", format!("\"{renamed}\"")));
+        }
+        Some(format!("#{name}:{}", edit(&value, &changes)))
+    }
+}
+
+/// CODECS in the source's order with its video codec replaced; put first if it names none.
+fn replaced_video_codec(source: &Variant, video_codec: &str) -> String {
+    let mut codecs: Vec<&str> = Vec::new();
+    for codec in &source.codecs {
+        match is_video(codec) {
+            true if codecs.contains(&video_codec) => {}
+            true => codecs.push(video_codec),
+            false => codecs.push(codec),
+        }
+    }
+    if !codecs.contains(&video_codec) {
+        codecs.insert(0, video_codec);
+    }
+    codecs.join(",")
+}
+
+/// `text` with the number `from`, where it stands alone, replaced by `to`.
+fn with_height(text: &str, from: u32, to: u32) -> Option<String> {
+    let from = from.to_string();
+    let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = text.as_bytes();
+    text.match_indices(&from).find_map(|(at, _)| {
+        let end = at + from.len();
+        let alone = !digit(at.checked_sub(1).and_then(|before| bytes.get(before))) && !digit(bytes.get(end));
+        alone.then(|| format!("{}{to}{}", &text[..at], &text[end..]))
+    })
+}

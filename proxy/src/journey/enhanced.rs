@@ -1,0 +1,125 @@
+//! Below `/~acuity/<token>/`: everything of an enhanced rendition.
+//!
+//! A segment in the cache is the path that matters most: token, key, look, answer, without a playlist, the origin or a
+//! queue.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use acuity_config::Config;
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::{End, end_of};
+use crate::ahead::Ahead;
+use crate::asked::Asked;
+use crate::cache::store::Store;
+use crate::client::strip_cmcd;
+use crate::deadline::Hurry;
+use crate::hls::{RenditionToken, uri};
+use crate::metrics::{Kind, Metrics, Outcome};
+use crate::playlists::{Playlists, SourcePlaylist};
+use crate::produce::Producer;
+use crate::respond::{self, PLAYLIST_TYPE, PlaylistHeaders};
+use crate::site::Sites;
+use crate::wanted::Wanted;
+
+/// Answers what is below a token.
+pub struct EnhancedJourney {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Routing.
+    pub sites: Arc<Sites>,
+    /// Source playlists.
+    pub playlists: Playlists,
+    /// Enhanced objects that are there.
+    pub store: Store,
+    /// Enhanced objects that are not.
+    pub producer: Producer,
+    /// Those that will be asked for next.
+    pub ahead: Ahead,
+    /// Instruments.
+    pub metrics: Arc<Metrics>,
+}
+
+impl EnhancedJourney {
+    /// `path_and_query`: normalised edge path below the token, CMCD in it.
+    pub async fn answer(&self, asked: &Asked<'_>, token: RenditionToken, path_and_query: &str) -> End {
+        if token.means_playlist(path_and_query) {
+            return self.playlist(asked, &token, path_and_query).await;
+        }
+        let (source_path, _) = uri::take_range(path_and_query);
+        let Some(route) = self.sites.find(&asked.site, &source_path) else {
+            return End::Pass { path_and_query: source_path };
+        };
+        if !self.is_within_limits(&token) {
+            return End::Pass { path_and_query: source_path };
+        }
+        let origin = self.config.routes.get(route.route).map(|route| route.origin.as_str()).unwrap_or_default();
+        let wanted = Wanted::new(asked.site.clone(), Arc::new(token), origin, path_and_query);
+        if let Some(object) = self.store.get(&wanted.key) {
+            let now = Instant::now();
+            if object.freshness_left(now).is_some() {
+                self.metrics.cache_hits.inc();
+                self.ahead.follow(&wanted, &object);
+                return respond::object(asked.headers, &object, hit(&object.made_by), now).into();
+            }
+        }
+        self.metrics.cache_misses.inc();
+        let hurry = asked.with_client(|client| Hurry::of(&client.cmcd));
+        match self.producer.get(&wanted, hurry).await {
+            Ok((object, outcome)) => {
+                self.ahead.follow(&wanted, &object);
+                respond::object(asked.headers, &object, outcome, Instant::now()).into()
+            }
+            Err(trouble) => {
+                let mut end = end_of(&trouble, asked.headers, Kind::Segment, &source_path);
+                if let End::Answer(answer) = &mut end {
+                    answer.error = Some(trouble.to_string());
+                }
+                end
+            }
+        }
+    }
+
+    /// A token's bounds are those of its format. Tokens are not signed, so what nobody is offered must not cost anybody
+    /// anything: no source of these limits reaches a larger picture.
+    fn is_within_limits(&self, token: &RenditionToken) -> bool {
+        let pixels = u64::from(token.width) * u64::from(token.height);
+        pixels <= u64::from(self.config.enhancer.max_source_pixels) * u64::from(token.scale) * u64::from(token.scale)
+    }
+
+    /// The enhanced rendition's media playlist: the source's, a few lines changed. What the player added to its query
+    /// (`_HLS_msn` and such) goes to the origin.
+    async fn playlist(&self, asked: &Asked<'_>, token: &RenditionToken, path_and_query: &str) -> End {
+        let path = strip_cmcd(path_and_query);
+        let (playlist, outcome) = match self.playlists.get(&asked.site, &path, asked.user_agent()).await {
+            Ok(found) => found,
+            Err(trouble) => return end_of(&trouble, asked.headers, Kind::Media, path_and_query),
+        };
+        let Some(media) = playlist.media() else {
+            return End::Pass { path_and_query: path_and_query.to_owned() };
+        };
+        let headers = PlaylistHeaders {
+            cache_control: media_cache_control(&playlist),
+            content_type: PLAYLIST_TYPE,
+            varies_with: &[],
+        };
+        let body = Bytes::from(media.rewrite(token));
+        respond::playlist(asked.headers, body, headers, Kind::Media, outcome).into()
+    }
+}
+
+/// The source's own bytes are no success, however fast they come.
+fn hit(made_by: &str) -> Outcome {
+    if made_by == crate::produce::SOURCE { Outcome::SourceBytes } else { Outcome::Hit }
+}
+
+/// `Cache-Control` of a media playlist: the origin's word, else as long as the edge itself believes it.
+pub(super) fn media_cache_control(playlist: &SourcePlaylist) -> HeaderValue {
+    if let Some(origins) = &playlist.source.cache_control {
+        return origins.clone();
+    }
+    let value = format!("max-age={}", playlist.fresh_for.as_secs());
+    HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("no-cache"))
+}

@@ -1,0 +1,41 @@
+//! The edge: an HLS proxy that serves enhanced renditions to unmodified players.
+//!
+//! Pure rooms: [`hls`], [`route`], [`plan`], [`client`], [`deadline`], [`respond`], [`rescue`]. Rooms that touch the world:
+//! [`origin`] and what is built on it ([`playlists`], [`inputs`], [`probes`], [`produce`], [`ahead`]), [`cache`],
+//! [`edge`] and [`admin`]. [`app`] joins them, [`server`] gives them sockets and signals, [`cli`] is the way in.
+//!
+//! # Life of a request
+//!
+//! [`edge`] reads the request into [`asked`] and [`route`]; one of the [`journey`]s answers it, or it is passed through. For
+//! an enhanced segment: token and path make a key, the [`cache`] is asked; on a miss [`produce`] makes it once for all who
+//! wait, with the remedies of [`rescue`]; [`respond`] shapes the answer; [`ahead`] starts what will be asked for next.
+#![forbid(unsafe_code)]
+
+pub mod access_log;
+pub mod admin;
+pub mod ahead;
+pub mod app;
+pub mod asked;
+pub mod cache;
+pub mod cli;
+pub mod client;
+pub mod crypt;
+pub mod deadline;
+pub mod edge;
+pub mod hls;
+pub mod inputs;
+pub mod journey;
+pub mod metrics;
+pub mod origin;
+pub mod peers;
+pub mod plan;
+pub mod playlists;
+pub mod probes;
+pub mod produce;
+pub mod request_id;
+pub mod rescue;
+pub mod respond;
+pub mod route;
+pub mod server;
+pub mod site;
+pub mod wanted;

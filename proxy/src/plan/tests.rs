@@ -1,0 +1,345 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Tables: which variants are candidates, what is made of their probes, and what BANDWIDTH promises.
+
+use super::*;
+use crate::hls::uri::Base;
+
+fn policy() -> Policy {
+    Policy { scale: 2, max_source_lines: 540, withhold: true, cluster: "generic".into() }
+}
+
+fn models() -> Vec<ModelChoice> {
+    let model = |cluster: &str, digest: &str| ModelChoice {
+        cluster: cluster.into(),
+        scale: 2,
+        digest: digest.into(),
+    };
+    vec![model("generic", "1a2b3c4d"), model("games", "00ff00ff")]
+}
+
+fn playlist(text: &str) -> Multivariant {
+    let base = Base::new("/m.m3u8", None, &|_| None).unwrap();
+    Multivariant::parse(format!("#EXTM3U\n{text}"), &base)
+}
+
+/// `attributes uri` per variant.
+fn ladder(variants: &[&str]) -> Multivariant {
+    playlist(
+        &variants
+            .iter()
+            .map(|v| format!("#EXT-X-STREAM-INF:{}\n", v.replacen(' ', "\n", 1)))
+            .collect::<String>(),
+    )
+}
+
+fn facts(width: u32, height: u32) -> SourceFacts {
+    SourceFacts {
+        width,
+        height,
+        frame_rate_milli: Some(30_000),
+        container: Container::Ts,
+        video_bits_per_second: 700_000,
+        other_bits_per_second: 100_000,
+        target_duration_seconds: 6.0,
+        shortest_segment_seconds: 6.0,
+    }
+}
+
+/// Probes every candidate, with the size it declares.
+fn probe_all(playlist: &Multivariant, policy: &Policy) -> Vec<(Candidate, Probe)> {
+    let probe = |candidate: Candidate| {
+        let size = playlist.variants[candidate.variants[0]]
+            .resolution
+            .unwrap_or(Resolution { width: 640, height: 360 });
+        (candidate, Probe::Ready(facts(size.width, size.height)))
+    };
+    candidates(playlist, policy).candidates.into_iter().map(probe).collect()
+}
+
+fn plan_with(playlist: &Multivariant, policy: &Policy) -> ServePlan {
+    plan(playlist, policy, &models(), &probe_all(playlist, policy), &|_| "avc1.64001f".into())
+}
+
+/// `height: source indices -> withheld` in short.
+fn summary(plan: &ServePlan) -> String {
+    let of = |e: &EnhancedVariant| {
+        format!("{}:{:?}", e.token.height, e.copies.iter().map(|c| c.source).collect::<Vec<_>>())
+    };
+    format!("{} -{:?}", plan.enhanced.iter().map(of).collect::<Vec<_>>().join(" "), plan.withheld)
+}
+
+#[test]
+fn the_default_policy() {
+    let v = |rest: &str, uri: &str| format!("{rest} {uri}");
+    let cases: Vec<(&str, Vec<String>, &str)> = vec![
+        (
+            "a ladder of two",
+            vec![
+                v("BANDWIDTH=2500000,RESOLUTION=1280x720", "h"),
+                v("BANDWIDTH=1000000,RESOLUTION=640x360", "l"),
+            ],
+            "720:[1] -[0]",
+        ),
+        ("nothing small enough", vec![v("BANDWIDTH=2500000,RESOLUTION=1280x720", "h")], " -[]"),
+        ("no RESOLUTION anywhere", vec![v("BANDWIDTH=1", "a"), v("BANDWIDTH=2", "b")], "720:[1] -[]"),
+        (
+            "the best source of each resolution, several reached",
+            vec![
+                v("BANDWIDTH=300000,RESOLUTION=480x270", "a"),
+                v("BANDWIDTH=800000,RESOLUTION=640x360", "b"),
+                v("BANDWIDTH=1200000,RESOLUTION=640x360", "c"),
+                v("BANDWIDTH=2000000,RESOLUTION=960x540", "d"),
+                v("BANDWIDTH=3000000,RESOLUTION=1280x720", "e"),
+                v("BANDWIDTH=5000000,RESOLUTION=1920x1080", "f"),
+            ],
+            "1080:[3] 720:[2] 540:[0] -[3, 4, 5]",
+        ),
+        (
+            "several rates of the reached resolution go; other codecs, HDR and faster ones stay",
+            vec![
+                v("BANDWIDTH=800000,RESOLUTION=640x360,CODECS=\"avc1.4d401e,mp4a.40.2\",FRAME-RATE=30", "a"),
+                v(
+                    "BANDWIDTH=2000000,RESOLUTION=1280x720,CODECS=\"avc1.4d401f,mp4a.40.2\",FRAME-RATE=29.97",
+                    "b",
+                ),
+                v("BANDWIDTH=3000000,RESOLUTION=1280x720,CODECS=\"avc1.4d401f,mp4a.40.2\"", "c"),
+                v("BANDWIDTH=1500000,RESOLUTION=1280x720,CODECS=\"hvc1.2.4.L93,mp4a.40.2\"", "d"),
+                v(
+                    "BANDWIDTH=1600000,RESOLUTION=1280x720,CODECS=\"avc1.4d401f,mp4a.40.2\",VIDEO-RANGE=PQ",
+                    "e",
+                ),
+                v(
+                    "BANDWIDTH=4000000,RESOLUTION=1280x720,CODECS=\"avc1.4d4020,mp4a.40.2\",FRAME-RATE=60",
+                    "f",
+                ),
+                v("BANDWIDTH=2600000,RESOLUTION=1280x718", "g"),
+            ],
+            "720:[0] -[1, 2]",
+        ),
+        (
+            "pathways are whole by themselves",
+            vec![
+                v("BANDWIDTH=800000,RESOLUTION=640x360,PATHWAY-ID=\"A\"", "a1"),
+                v("BANDWIDTH=2000000,RESOLUTION=1280x720,PATHWAY-ID=\"A\"", "a2"),
+                v("BANDWIDTH=800000,RESOLUTION=640x360,PATHWAY-ID=\"B\"", "https://other.example/b1"),
+                v("BANDWIDTH=2000000,RESOLUTION=1280x720,PATHWAY-ID=\"B\"", "https://other.example/b2"),
+            ],
+            "720:[0] -[1]",
+        ),
+    ];
+    for (name, variants, expected) in cases {
+        let playlist = ladder(&variants.iter().map(String::as_str).collect::<Vec<_>>());
+        let plan = plan_with(&playlist, &policy());
+        assert_eq!(summary(&plan), expected, "{name}");
+        let kept = plan_with(&playlist, &Policy { withhold: false, ..policy() });
+        assert_eq!(kept.withheld, [] as [usize; 0], "{name}");
+        assert_eq!(kept.enhanced.len(), plan.enhanced.len(), "{name}");
+        for (a, b) in plan.enhanced.iter().zip(&kept.enhanced) {
+            assert_eq!(a.token, b.token, "withholding is no part of what is served");
+        }
+    }
+}
+
+const AUDIO: &str = concat!(
+    "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"lo\",NAME=\"English\",LANGUAGE=\"en\",CHANNELS=\"2\",URI=\"lo.m3u8\"\n",
+    "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"hi\",NAME=\"English\",LANGUAGE=\"en\",CHANNELS=\"2\",URI=\"hi.m3u8\"\n",
+    "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"surround\",NAME=\"English\",LANGUAGE=\"en\",CHANNELS=\"6\",URI=\"ac.m3u8\"\n",
+);
+
+#[test]
+fn audio_groups_are_one_choice_each() {
+    let small = |group: &str, codec: &str| {
+        format!(
+            "#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=640x360,CODECS=\"avc1.4d401e,{codec}\",AUDIO=\"{group}\"\nlow.m3u8\n"
+        )
+    };
+    let large =
+        |group: &str, codec: &str| small(group, codec).replace("640x360", "1280x720").replace("low", "high");
+    let (stereo, surround) = (small("lo", "mp4a.40.5"), small("surround", "ac-3"));
+    let (high_stereo, high_surround) = (large("hi", "mp4a.40.2"), large("surround", "ac-3"));
+    let replaced = |plan: &ServePlan| -> Vec<Option<usize>> {
+        plan.enhanced[0].copies.iter().map(|copy| copy.replaces).collect()
+    };
+    // Same listening under another group name: goes. Surround, which no source has: stays.
+    let plan = plan_with(&playlist(&format!("{AUDIO}{stereo}{high_surround}{high_stereo}")), &policy());
+    assert_eq!((summary(&plan).as_str(), replaced(&plan)), ("720:[0] -[2]", vec![Some(2)]));
+    // One video playlist with two audio groups: one rendition, two copies, each in its counterpart's place.
+    let both = playlist(&format!("{AUDIO}{stereo}{surround}{high_surround}{high_stereo}"));
+    let plan = plan_with(&both, &policy());
+    assert_eq!((summary(&plan).as_str(), replaced(&plan)), ("720:[0, 1] -[2, 3]", vec![Some(3), Some(2)]));
+    let text = both.rewrite(&plan.rewrite(false));
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("RESOLUTION=1280x720")).collect();
+    assert!(
+        lines.len() == 2
+            && lines[0].contains("ac-3\",AUDIO=\"surround\"")
+            && lines[1].contains("AUDIO=\"lo\""),
+        "{text}"
+    );
+    assert_eq!(text.matches(&plan.enhanced[0].token.playlist_path()).count(), 2);
+}
+
+#[test]
+fn refusals_say_why() {
+    let variants = [
+        ("BANDWIDTH=1,CODECS=\"hvc1.1.6.L93.B0\"", "a", Some(Refusal::NotH264)),
+        ("BANDWIDTH=1,CODECS=\"mp4a.40.2\"", "b", Some(Refusal::NoVideo)),
+        ("BANDWIDTH=1,VIDEO-RANGE=HLG", "c", Some(Refusal::NotSdr)),
+        ("BANDWIDTH=1,REQ-VIDEO-LAYOUT=\"CH-STEREO\"", "d", Some(Refusal::VideoLayout)),
+        ("BANDWIDTH=1,VIDEO=\"angles\"", "e", Some(Refusal::VideoGroup)),
+        ("BANDWIDTH=1,RESOLUTION=960x541", "f", Some(Refusal::TooManyLines)),
+        ("BANDWIDTH=1", "https://other.example/g", Some(Refusal::PlaylistForeign)),
+        ("BANDWIDTH=1", "data:,x", Some(Refusal::PlaylistUnreadable)),
+        ("BANDWIDTH=1", "/~acuity/x/h", Some(Refusal::PlaylistUnreadable)),
+        ("BANDWIDTH=1,REQ-VIDEO-LAYOUT=\"CH-MONO\"", "i", None),
+    ];
+    let lines: String =
+        variants.iter().map(|(tag, uri, _)| format!("#EXT-X-STREAM-INF:{tag}\n{uri}\n")).collect();
+    let group = "#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"angles\",NAME=\"x\",URI=\"x.m3u8\"\n";
+    let found = candidates(&playlist(&format!("{group}{lines}")), &policy());
+    let expected: Vec<_> = (0..).zip(variants).filter_map(|(index, (.., why))| Some((index, why?))).collect();
+    assert_eq!(found.refused, expected);
+    assert_eq!(found.candidates.iter().map(|c| c.variants.clone()).collect::<Vec<_>>(), [[9]]);
+}
+
+#[test]
+fn probes_decide() {
+    let two = ladder(&[
+        "BANDWIDTH=900000,RESOLUTION=640x360 a",
+        "BANDWIDTH=500000,RESOLUTION=640x360 b",
+        "BANDWIDTH=3000000,RESOLUTION=1280x720 c",
+    ]);
+    let found = candidates(&two, &policy()).candidates;
+    assert_eq!(found.iter().map(|c| (c.variants[0], c.rank)).collect::<Vec<_>>(), [(0, 0), (1, 1)]);
+    let run = |probes: [Probe; 2], policy: &Policy, models: &[ModelChoice]| {
+        let probed: Vec<_> = found.iter().cloned().zip(probes).collect();
+        plan(&two, policy, models, &probed, &|_| "avc1.64001f".into())
+    };
+    let ready = || Probe::Ready(facts(640, 360));
+    let plan = run([ready(), ready()], &policy(), &models());
+    assert_eq!(
+        (summary(&plan).as_str(), &plan.refused[..]),
+        ("720:[0] -[2]", &[(1, Refusal::Outranked)][..])
+    );
+    let refused = Refusal::Playlist(crate::hls::Obstacle::SampleAes);
+    let plan = run([Probe::Refused(refused), ready()], &policy(), &models());
+    assert_eq!((summary(&plan).as_str(), &plan.refused[..]), ("720:[1] -[2]", &[(0, refused)][..]));
+    // The pictures are of other sizes than the playlist says: for sources the picture counts, for what is withheld
+    // (and was not probed, as a rule) what is declared.
+    let tall = Probe::Ready(facts(640, 544));
+    let plan = run([tall, Probe::Ready(facts(320, 180))], &policy(), &models());
+    assert_eq!(
+        (summary(&plan).as_str(), &plan.refused[..]),
+        ("360:[1] -[0, 1]", &[(0, Refusal::TooManyLines)][..])
+    );
+    let wide = Probe::Ready(facts(2050, 360));
+    let timeless = Probe::Ready(SourceFacts { frame_rate_milli: None, ..facts(640, 360) });
+    let plan = run([wide, timeless], &policy(), &models());
+    assert_eq!(plan.refused, [(0, Refusal::TooLarge), (1, Refusal::FrameRateUnknown)]);
+    assert_eq!(
+        run([ready(), ready()], &policy(), &[]).refused,
+        [(0, Refusal::NoModel), (1, Refusal::NoModel)]
+    );
+    let too_fast = Probe::Ready(SourceFacts { frame_rate_milli: Some(1_000_000), ..facts(640, 360) });
+    assert_eq!(run([too_fast, ready()], &policy(), &models()).refused, [(0, Refusal::TokenBounds)]);
+    for (cluster, expected) in
+        [("games", "games-00ff00ff"), ("nobody_trained", "generic-1a2b3c4d"), ("plain", "plain-00000000")]
+    {
+        let plan = run([ready(), ready()], &Policy { cluster: cluster.into(), ..policy() }, &models());
+        assert!(plan.enhanced[0].token.to_string().contains(expected), "{cluster}");
+    }
+    assert_eq!(ServePlan::default(), plan_with(&playlist(""), &policy()));
+}
+
+#[test]
+fn candidates_are_bounded_and_second_choices_go_first() {
+    let lines: Vec<String> = (0..12)
+        .map(|i| format!("BANDWIDTH={},RESOLUTION=640x{} v{i}", 1000 + i, 200 + 2 * (i / 2)))
+        .collect();
+    let found = candidates(&ladder(&lines.iter().map(String::as_str).collect::<Vec<_>>()), &policy());
+    assert_eq!(
+        found.candidates.iter().map(|c| c.variants[0]).collect::<Vec<_>>(),
+        [11, 9, 7, 5, 3, 1, 10, 8]
+    );
+    let refused: Vec<_> = [0, 2, 4, 6].map(|index| (index, Refusal::TooManyCandidates)).to_vec();
+    assert_eq!(found.refused, refused);
+}
+
+#[test]
+fn video_rates_follow_the_ladder() {
+    let hd = Resolution { width: 1280, height: 720 };
+    let measured = facts(640, 360);
+    for (declared, rival, resolution, fps, expected) in [
+        // The rival's BANDWIDTH less 128 kbit/s of audio, within 2 and 6 times the source's video rate.
+        (Some((1_000_000, None)), Some(2_500_000), hd, 30_000, 2350),
+        (Some((1_000_000, Some(800_000))), Some(9_000_000), hd, 30_000, 4050),
+        (Some((1_000_000, Some(800_000))), Some(900_000), hd, 30_000, 1350),
+        // No rival: 3.5 times, or the floor.
+        (Some((1_000_000, Some(928_000))), None, hd, 30_000, 2800),
+        (Some((400_000, None)), None, hd, 30_000, 2400),
+        (Some((400_000, None)), None, hd, 60_000, 4050),
+        (Some((400_000, None)), None, Resolution { width: 640, height: 360 }, 30_000, 850),
+        // Nothing declared: what was measured.
+        (None, None, hd, 30_000, 2450),
+        (None, Some(3_000_000), hd, 30_000, 2850),
+        (Some((1, Some(1))), Some(1), Resolution { width: 2, height: 2 }, 1000, 50),
+        (Some((u64::MAX, None)), Some(u64::MAX), hd, 30_000, 50_000),
+    ] {
+        assert_eq!(
+            video_rate_cap_kbps(resolution, fps, declared, rival, &measured),
+            expected,
+            "{declared:?} {rival:?}"
+        );
+    }
+}
+
+#[test]
+fn bandwidth_bounds_every_segment() {
+    let peak = Peak {
+        max_video_kbps: 2800,
+        frame_rate_milli: 30_000,
+        container: Container::Ts,
+        shortest_segment_seconds: 4.0,
+        other_bits_per_second: 128_000.0,
+    };
+    // The bits a VBV of 0.5 s lets through, in transport packets, with the worst stuffing.
+    let worst = 2_800_000.0 * 4.5 / 4.0 * 188.0 / 184.0 + 30.0 * 8.0 * 208.0 + 128_000.0;
+    let bound = peak.bits_per_second();
+    assert!(bound as f64 >= worst && (bound as f64) < worst * 1.05, "{bound} for {worst}");
+    assert!(bound.is_multiple_of(1000) && peak.average_bits_per_second() < bound);
+    let shorter = Peak { shortest_segment_seconds: 2.0, ..peak };
+    assert!(shorter.bits_per_second() > bound, "a full buffer weighs more in a short segment");
+    assert!(Peak { container: Container::Fmp4, ..peak }.bits_per_second() < bound);
+    assert!(Peak { shortest_segment_seconds: 0.0, ..peak }.bits_per_second() < 30_000_000);
+    assert!(Peak { shortest_segment_seconds: f64::NAN, ..peak }.bits_per_second() > 0);
+}
+
+#[test]
+fn bandwidths_differ() {
+    let lines = ["BANDWIDTH=1000000,RESOLUTION=640x360 l", "BANDWIDTH=2500000,RESOLUTION=1280x720 h"];
+    let natural = plan_with(&ladder(&lines), &policy()).enhanced[0].copies[0].bandwidth_bps;
+    let other = format!("BANDWIDTH={natural},RESOLUTION=1920x1080 x");
+    let plan = plan_with(&ladder(&[lines[0], lines[1], &other]), &policy());
+    assert_eq!(plan.enhanced[0].copies[0].bandwidth_bps, natural + 1000);
+}
+
+#[test]
+fn audio_beside_the_video_counts() {
+    let small = "#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=640x360,CODECS=\"avc1.4d401e,mp4a.40.2\"";
+    let of = |tail: &str| {
+        plan_with(&playlist(&format!("{AUDIO}{small}{tail}\nlow.m3u8\n")), &policy()).enhanced[0].copies[0]
+            .bandwidth_bps
+    };
+    // 900 kbit/s less 700 of measured video.
+    assert_eq!(of(",AUDIO=\"lo\"") - of(""), 200_000);
+    assert_eq!(of(",AUDIO=\"no such group\""), of(""));
+}
+
+#[test]
+fn labels_are_distinct_and_all_there() {
+    let labels: BTreeSet<_> = Refusal::ALL.iter().map(|refusal| refusal.label()).collect();
+    assert_eq!(labels.len(), Refusal::ALL.len());
+    assert!(
+        labels.iter().all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
+    );
+    assert_eq!(Refusal::from(crate::hls::Obstacle::Cenc).label(), "cenc");
+}

@@ -1,0 +1,268 @@
+//! Source playlists: fetched once for everybody who asks at one time, read once, and used again for a moment.
+//!
+//! How long depends on what it is: a live playlist far less than its target duration, a finished or multivariant one
+//! longer, neither longer than the origin allows. When the origin is out, a media playlist stands in for a new one until
+//! it is as old as its own target duration, because a player would have asked for the next one by then; after that the
+//! origin's failure is passed on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use acuity_config::CacheConfig;
+use http::HeaderValue;
+use moka::sync::Cache;
+use url::Url;
+
+use crate::cache::flight::Flights;
+use crate::hls::{Base, MediaPlaylist, Multivariant, PlaylistKind, sniff};
+use crate::metrics::Outcome;
+use crate::origin::{Fetch, Fetched, OriginError, Origins, Source};
+use crate::rescue::Trouble;
+use crate::site::{Site, Sites};
+
+/// Playlists being fetched at one time; more than there are slots toward origins only wait.
+const FLIGHTS_LIMIT: usize = 4096;
+
+/// Reading a larger text takes more than a few milliseconds and is done off the threads that move bytes.
+const LARGE_TEXT_BYTES: usize = 256 << 10;
+
+/// A text read into what the edge decides by weighs about this much more than the text.
+const WEIGHT_PER_BYTE: usize = 4;
+
+/// Collapses requests for a playlist that the origin wants asked for each time.
+const SHORTEST_TTL: Duration = Duration::from_millis(250);
+
+/// A playlist of the origin's.
+#[derive(Debug)]
+pub struct SourcePlaylist {
+    /// What it says.
+    pub content: Content,
+    /// The text, and what the origin said of it.
+    pub source: Source,
+    /// When the origin last said that this is it.
+    pub fetched: Instant,
+    /// For how long that is believed.
+    pub fresh_for: Duration,
+    /// It came from another URL than its edge path leads to. The text as such is then of no use to a player, who
+    /// would resolve its URIs against the edge path.
+    pub redirected: bool,
+}
+
+/// What a playlist says.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Lists variants.
+    Multivariant(Arc<Multivariant>),
+    /// Lists segments.
+    Media(Arc<MediaPlaylist>),
+    /// Is no playlist, whatever its name.
+    Other,
+}
+
+impl SourcePlaylist {
+    /// The media playlist, if it is one.
+    #[must_use]
+    pub fn media(&self) -> Option<&Arc<MediaPlaylist>> {
+        match &self.content {
+            Content::Media(playlist) => Some(playlist),
+            Content::Multivariant(_) | Content::Other => None,
+        }
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.fetched) < self.fresh_for
+    }
+
+    /// Whether it may stand in for a playlist that cannot be had now.
+    fn may_stand_in(&self, now: Instant) -> bool {
+        let target = self.media().and_then(|playlist| target_duration(playlist));
+        target.is_some_and(|target| now.saturating_duration_since(self.fetched) < target)
+    }
+}
+
+/// `EXT-X-TARGETDURATION`, within reason.
+#[must_use]
+pub fn target_duration(playlist: &MediaPlaylist) -> Option<Duration> {
+    let seconds = playlist.target_duration_seconds.filter(|seconds| (0.1..=3600.0).contains(seconds))?;
+    Some(Duration::from_secs_f64(seconds))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    site: Site,
+    edge_path: String,
+}
+
+type Read = Result<Arc<SourcePlaylist>, OriginError>;
+
+/// The origins' playlists. Clones share them.
+#[derive(Clone)]
+pub struct Playlists(Arc<Shared>);
+
+struct Shared {
+    origins: Arc<Origins>,
+    sites: Arc<Sites>,
+    kept: Cache<Key, Arc<SourcePlaylist>>,
+    flights: Flights<Key, Read>,
+    config: CacheConfig,
+}
+
+impl Playlists {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(origins: Arc<Origins>, sites: Arc<Sites>, config: CacheConfig) -> Self {
+        let kept = Cache::builder()
+            .max_capacity(config.playlist_budget_bytes)
+            .weigher(|key: &Key, playlist: &Arc<SourcePlaylist>| {
+                let bytes = playlist.source.bytes.len() * WEIGHT_PER_BYTE + key.edge_path.len() + 2048;
+                u32::try_from(bytes).unwrap_or(u32::MAX)
+            })
+            // What nobody asked for in ten minutes is not being watched.
+            .time_to_idle(Duration::from_secs(600))
+            .build();
+        Self(Arc::new(Shared { origins, sites, kept, flights: Flights::new(FLIGHTS_LIMIT), config }))
+    }
+
+    /// The playlist at a normalised edge path (CMCD removed), and whether it is a hit, new, joined or stale.
+    ///
+    /// # Errors
+    /// [`Trouble::Origin`] or [`Trouble::Flight`]; [`Trouble::NotListed`] where no route leads.
+    pub async fn get(
+        &self,
+        site: &Site,
+        edge_path: &str,
+        user_agent: Option<&HeaderValue>,
+    ) -> Result<(Arc<SourcePlaylist>, Outcome), Trouble> {
+        let key = Key { site: site.clone(), edge_path: edge_path.to_owned() };
+        let kept = self.0.kept.get(&key);
+        if let Some(playlist) = kept.as_ref().filter(|playlist| playlist.is_fresh(Instant::now())) {
+            return Ok((Arc::clone(playlist), Outcome::Hit));
+        }
+        let url = self.0.sites.find(site, edge_path).ok_or(Trouble::NotListed)?.origin_url;
+        let user_agent = user_agent.cloned();
+        let joined = self.0.flights.join(key.clone(), |_| {
+            let shared = Arc::clone(&self.0);
+            let kept = kept.clone();
+            async move { shared.fetch(key, url, kept, user_agent).await }
+        });
+        match joined.await.map_err(Trouble::Flight)? {
+            (Ok(playlist), role) => {
+                let first = matches!(role, crate::cache::flight::Role::First);
+                Ok((playlist, if first { Outcome::Made } else { Outcome::Joined }))
+            }
+            (Err(error), _) => match kept {
+                Some(playlist) if error.is_outage() && playlist.may_stand_in(Instant::now()) => {
+                    Ok((playlist, Outcome::Stale))
+                }
+                _ => Err(Trouble::Origin(error)),
+            },
+        }
+    }
+
+    /// The media playlist at `edge_path` as last seen, whatever its age, if `suits`; a new one otherwise. For questions
+    /// whose answer does not change while the playlist slides (which key a segment has).
+    ///
+    /// # Errors
+    /// As [`Self::get`]; [`Trouble::NotListed`] also where it is no media playlist.
+    pub async fn media_that(
+        &self,
+        site: &Site,
+        edge_path: &str,
+        suits: impl Fn(&MediaPlaylist) -> bool,
+    ) -> Result<Arc<MediaPlaylist>, Trouble> {
+        let key = Key { site: site.clone(), edge_path: edge_path.to_owned() };
+        if let Some(playlist) = self.0.kept.get(&key).filter(|playlist| playlist.is_recent(Instant::now())) {
+            if let Some(media) = playlist.media().filter(|media| suits(media)) {
+                return Ok(Arc::clone(media));
+            }
+        }
+        let (playlist, _) = self.get(site, edge_path, None).await?;
+        playlist.media().map(Arc::clone).ok_or(Trouble::NotListed)
+    }
+}
+
+impl SourcePlaylist {
+    /// Names of segments come round again in some live playlists, but not within six target durations.
+    fn is_recent(&self, now: Instant) -> bool {
+        self.media().is_some_and(|media| {
+            let target = target_duration(media).unwrap_or(Duration::from_secs(2));
+            media.ended || now.saturating_duration_since(self.fetched) < 6 * target
+        })
+    }
+}
+
+impl Shared {
+    async fn fetch(
+        self: Arc<Self>,
+        key: Key,
+        url: Url,
+        kept: Option<Arc<SourcePlaylist>>,
+        user_agent: Option<HeaderValue>,
+    ) -> Read {
+        let known = kept.as_ref().map(|playlist| &playlist.source.validator).filter(|known| known.is_conditional());
+        let fetch = Fetch {
+            url: &url,
+            range: None,
+            limit_bytes: self.origins.config().max_playlist_bytes,
+            unless: known,
+            user_agent: user_agent.as_ref(),
+            text: true,
+        };
+        let playlist = match (self.origins.fetch(&fetch).await?, kept) {
+            (Fetched::NotModified, Some(kept)) => SourcePlaylist {
+                content: kept.content.clone(),
+                source: kept.source.clone(),
+                fetched: Instant::now(),
+                fresh_for: kept.fresh_for,
+                redirected: kept.redirected,
+            },
+            // Only an answer to a condition that was not set.
+            (Fetched::NotModified, None) => return Err(OriginError::Range),
+            (Fetched::New(source), _) => self.read(&key, &url, source).await,
+        };
+        let playlist = Arc::new(playlist);
+        if !playlist.source.private {
+            self.kept.insert(key, Arc::clone(&playlist));
+        }
+        Ok(playlist)
+    }
+
+    async fn read(self: &Arc<Self>, key: &Key, url: &Url, source: Source) -> SourcePlaylist {
+        let redirected = source.url != *url;
+        let content = if source.bytes.len() > LARGE_TEXT_BYTES {
+            let (shared, key, source) = (Arc::clone(self), key.clone(), source.clone());
+            tokio::task::spawn_blocking(move || shared.understand(&key, &source)).await.unwrap_or(Content::Other)
+        } else {
+            self.understand(key, &source)
+        };
+        let fresh_for = self.fresh_for(&content, source.max_age);
+        SourcePlaylist { content, source, fetched: Instant::now(), fresh_for, redirected }
+    }
+
+    fn understand(&self, key: &Key, source: &Source) -> Content {
+        let kind = sniff(&source.bytes);
+        let Ok(text) = std::str::from_utf8(&source.bytes) else { return Content::Other };
+        let map = |url: &str| self.sites.edge_path_of(&key.site, url);
+        // Files (`acuity enhance`) have no origin that their URIs could be mapped from.
+        let origin = Some(source.url.as_str()).filter(|_| source.url.scheme() != "file");
+        let Ok(base) = Base::new(&key.edge_path, origin, &map) else { return Content::Other };
+        match kind {
+            PlaylistKind::Multivariant => Content::Multivariant(Arc::new(Multivariant::parse(text, &base))),
+            PlaylistKind::Media => Content::Media(Arc::new(MediaPlaylist::parse(text, &base, &BTreeMap::new()))),
+            PlaylistKind::NotAPlaylist => Content::Other,
+        }
+    }
+
+    fn fresh_for(&self, content: &Content, max_age: Option<Duration>) -> Duration {
+        let own = match content {
+            Content::Media(playlist) if !playlist.ended => {
+                let target = target_duration(playlist).unwrap_or(Duration::from_secs(2));
+                return self.config.live_playlist_ttl.min(target / 4);
+            }
+            Content::Media(_) | Content::Multivariant(_) => self.config.vod_playlist_ttl,
+            Content::Other => SHORTEST_TTL,
+        };
+        own.min(max_age.unwrap_or(own).max(SHORTEST_TTL))
+    }
+}

@@ -1,0 +1,101 @@
+//! Asking the enhancer, and asking again as the table of remedies says.
+
+use std::time::{Duration, Instant};
+
+use acuity_enhancer::{
+    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, Priority, RenditionSpec, Upscaler,
+};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use super::{Job, Shared};
+use crate::rescue::{Remedy, Tried, Trouble};
+use crate::wanted::spec_of;
+
+/// Between two looks at a full queue: a fraction of what a lane takes for a segment.
+const QUEUE_RETRY: Duration = Duration::from_millis(100);
+
+/// No segment takes this long; whatever does is lost, and its players must not hang with it.
+const LOST_AFTER: Duration = Duration::from_secs(60);
+
+impl Shared {
+    /// Enhances a clear segment.
+    ///
+    /// # Errors
+    /// The first trouble that has no remedy here.
+    pub(super) async fn enhance(
+        &self,
+        job: &Job<'_>,
+        at: usize,
+        init: Option<Bytes>,
+        clear: Bytes,
+    ) -> Result<EnhancedSegment, Trouble> {
+        let spec = spec_of(&job.wanted.token);
+        let mut deadline = Some(job.deadline(&self.config));
+        let mut upscaler = spec.upscaler.clone();
+        let mut lead_in = Vec::new();
+        let mut tried = Tried::default();
+        let patience_over = Instant::now() + self.patience();
+        loop {
+            tried.patience_over = Instant::now() >= patience_over;
+            let request = EnhanceRequest {
+                init: init.clone(),
+                lead_in: lead_in.clone(),
+                segment: clear.clone(),
+                spec: RenditionSpec { upscaler: upscaler.clone(), ..spec.clone() },
+                deadline,
+                priority: if job.urgency.is_waited_for() { Priority::Viewer } else { Priority::Ahead },
+                cancel: CancelFlag::default(),
+            };
+            let trouble = match ask(&self.enhancer, request).await {
+                Ok(enhanced) => return Ok(enhanced),
+                Err(error) => Trouble::Enhance(error),
+            };
+            match trouble.remedy(tried) {
+                // Displaced by viewers' work: given up, unless a viewer has come for it meanwhile.
+                Remedy::Wait if !job.urgency.is_waited_for() => return Err(trouble),
+                Remedy::Wait => sleep(QUEUE_RETRY).await,
+                Remedy::Plain => {
+                    self.metrics.fallbacks.with_label_values(&[trouble.label()]).inc();
+                    tried.plain = true;
+                    upscaler = Upscaler::Bicubic;
+                    deadline = None;
+                }
+                Remedy::LeadIn => {
+                    tried.lead_in = true;
+                    lead_in = self.lead_in(job, at, init.as_ref()).await;
+                    if lead_in.is_empty() {
+                        lead_in = hold();
+                        tried.hold = true;
+                    }
+                }
+                Remedy::Hold => {
+                    tried.hold = true;
+                    lead_in = hold();
+                }
+                Remedy::SourceBytes | Remedy::PassThrough | Remedy::PassOn | Remedy::Status(_) => return Err(trouble),
+            }
+        }
+    }
+}
+
+/// A lead-in that says: there is none, repeat what can be decoded.
+fn hold() -> Vec<Bytes> {
+    vec![Bytes::new()]
+}
+
+async fn ask(enhancer: &Enhancer, request: EnhanceRequest) -> Result<EnhancedSegment, EnhanceError> {
+    let (sender, reply) = oneshot::channel();
+    let cancel = request.cancel.clone();
+    // If nobody listens any more the runtime is going down, and the result with it.
+    enhancer.submit(request, Box::new(move |result| drop(sender.send(result))));
+    match timeout(LOST_AFTER, reply).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(EnhanceError::WorkerLost),
+        Err(_) => {
+            cancel.cancel();
+            Err(EnhanceError::WorkerLost)
+        }
+    }
+}

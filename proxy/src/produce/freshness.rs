@@ -1,0 +1,51 @@
+//! For how long an enhanced object is given out without asking the origin whether its source changed. Pure.
+
+use std::time::Duration;
+
+/// The source's bytes in place of an enhanced segment: as long as it takes for the players that wait now to get them.
+pub(super) const OF_SOURCE_BYTES: Duration = Duration::from_secs(5);
+
+/// Something less than the rendition promises (no time for the model): made anew for those who come later.
+const OF_DEGRADED: Duration = Duration::from_secs(60);
+
+/// A finished presentation whose origin says nothing: its segments hardly ever change, and asking is cheap.
+const OF_FINISHED: Duration = Duration::from_secs(3600);
+
+/// A live one: names of segments come round again after some minutes in a few packagers, and players ask for a segment
+/// within less than this of each other.
+const OF_LIVE: Duration = Duration::from_secs(30);
+
+/// Origins that say `no-store` or `max-age=0` of segments mean their own caches, not that each viewer costs an encode.
+/// Everyone who watches a live edge asks within this.
+const AT_LEAST: Duration = Duration::from_secs(10);
+
+/// Longer is never useful: what is watched is asked for again.
+const AT_MOST: Duration = Duration::from_secs(24 * 3600);
+
+/// `max_age`: what the origin allows.
+pub(super) fn of(max_age: Option<Duration>, finished: bool, degraded: bool) -> Duration {
+    let default = if finished { OF_FINISHED } else { OF_LIVE };
+    let allowed = max_age.map_or(default, |max_age| max_age.clamp(AT_LEAST, AT_MOST));
+    if degraded { allowed.min(OF_DEGRADED) } else { allowed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freshness() {
+        let seconds = |age| Some(Duration::from_secs(age));
+        for (max_age, finished, degraded, expected) in [
+            (None, true, false, OF_FINISHED),
+            (None, false, false, OF_LIVE),
+            (seconds(0), true, false, AT_LEAST),
+            (seconds(300), false, false, Duration::from_secs(300)),
+            (seconds(10_000_000), true, false, AT_MOST),
+            (None, true, true, OF_DEGRADED),
+            (seconds(20), true, true, Duration::from_secs(20)),
+        ] {
+            assert_eq!(of(max_age, finished, degraded), expected, "{max_age:?} {finished} {degraded}");
+        }
+    }
+}

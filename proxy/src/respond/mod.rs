@@ -1,0 +1,215 @@
+//! Answers that the edge gives itself: what headers they carry, and how conditions, ranges and encodings shape them.
+//!
+//! Everything here is a pure function of the request's headers and the thing to be sent; `edge` writes the result.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`range`] | one byte range of a complete object |
+//! | [`conditions`] | `If-None-Match`, `If-Match`, `If-Range` |
+//! | [`encoding`] | gzip for playlists |
+//! | [`cors`] | which pages may read it |
+//! | [`cache_status`] | RFC 9211: what the cache did |
+
+pub mod cache_status;
+pub mod conditions;
+pub mod cors;
+pub mod encoding;
+pub mod range;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE, VARY,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::cache::key::entity_tag;
+use crate::cache::store::Object;
+use crate::metrics::{Kind, Outcome};
+use crate::origin::Refusal;
+use cache_status::CacheStatus;
+use conditions::Condition;
+use range::Selected;
+
+/// `Content-Type` of playlists (RFC 8216, section 4).
+pub const PLAYLIST_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.apple.mpegurl");
+
+/// A complete answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers but those that only the moment of sending knows (length, timing, date, request id).
+    pub headers: HeaderMap,
+    /// Body, of HEAD requests too (its length is told, it is not sent).
+    pub body: Bytes,
+    /// For metrics and log.
+    pub kind: Kind,
+    /// For metrics and log.
+    pub outcome: Outcome,
+    /// What made an enhanced object.
+    pub made_by: Option<Arc<str>>,
+    /// What went wrong, for the log.
+    pub error: Option<String>,
+    /// Seconds of enhancement behind it, for `Server-Timing`.
+    pub made_seconds: Option<f64>,
+}
+
+impl Answer {
+    /// An answer without headers.
+    #[must_use]
+    pub fn new(status: StatusCode, body: Bytes, kind: Kind, outcome: Outcome) -> Self {
+        let headers = HeaderMap::with_capacity(16);
+        Self { status, headers, body, kind, outcome, made_by: None, error: None, made_seconds: None }
+    }
+}
+
+/// An enhanced object, or the part of it that the request's headers ask for.
+#[must_use]
+pub fn object(request: &HeaderMap, object: &Object, outcome: Outcome, now: Instant) -> Answer {
+    let kind = object.kind;
+    let etag = object.etag.to_str().unwrap_or_default();
+    let mut answer = match conditions::evaluate(request, etag) {
+        Condition::NotModified => Answer::new(StatusCode::NOT_MODIFIED, Bytes::new(), kind, outcome),
+        Condition::Failed => Answer::new(StatusCode::PRECONDITION_FAILED, Bytes::new(), kind, outcome),
+        Condition::Send { range_holds } => {
+            let range = if range_holds { text(request, RANGE) } else { None };
+            part(range::select(range, object.bytes.len()), &object.bytes, kind, outcome)
+        }
+    };
+    let headers = &mut answer.headers;
+    headers.insert(ETAG, object.etag.clone());
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if matches!(answer.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(object.content_type));
+    }
+    let left = object.freshness_left(now).unwrap_or_default();
+    headers.insert(CACHE_CONTROL, value(&format!("public, max-age={}", left.as_secs())));
+    headers.insert(AGE, HeaderValue::from(now.saturating_duration_since(object.confirmed).as_secs()));
+    let detail = Some(&*object.made_by);
+    CacheStatus { outcome, ttl_seconds: Some(left.as_secs()), detail }.append_to(headers);
+    cors::allow(request, headers);
+    answer.made_by = Some(Arc::clone(&object.made_by));
+    answer.made_seconds = (outcome != Outcome::Hit).then_some(object.seconds);
+    answer
+}
+
+fn part(selected: Selected, bytes: &Bytes, kind: Kind, outcome: Outcome) -> Answer {
+    match selected {
+        Selected::Whole => Answer::new(StatusCode::OK, bytes.clone(), kind, outcome),
+        Selected::Part { first, last } => {
+            let part = bytes.slice(first..=last);
+            let mut answer = Answer::new(StatusCode::PARTIAL_CONTENT, part, kind, outcome);
+            answer.headers.insert(CONTENT_RANGE, value(&format!("bytes {first}-{last}/{}", bytes.len())));
+            answer
+        }
+        Selected::Unsatisfiable => {
+            let mut answer = Answer::new(StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new(), kind, outcome);
+            answer.headers.insert(CONTENT_RANGE, value(&format!("bytes */{}", bytes.len())));
+            answer
+        }
+    }
+}
+
+/// What a playlist is sent with.
+#[derive(Debug, Clone)]
+pub struct PlaylistHeaders<'a> {
+    /// `Cache-Control`.
+    pub cache_control: HeaderValue,
+    /// `Content-Type`; the origin's, where the text is the origin's.
+    pub content_type: HeaderValue,
+    /// Request headers that decided what is in it.
+    pub varies_with: &'a [String],
+}
+
+/// A playlist. Its entity tag is weak: compressed or not, it means the same.
+#[must_use]
+pub fn playlist(
+    request: &HeaderMap,
+    body: Bytes,
+    headers: PlaylistHeaders<'_>,
+    kind: Kind,
+    outcome: Outcome,
+) -> Answer {
+    let etag = format!("W/{}", entity_tag(&body));
+    let mut answer = match conditions::evaluate(request, &etag) {
+        Condition::NotModified => Answer::new(StatusCode::NOT_MODIFIED, Bytes::new(), kind, outcome),
+        Condition::Failed => Answer::new(StatusCode::PRECONDITION_FAILED, Bytes::new(), kind, outcome),
+        // A range of a text that is being rewritten means nothing.
+        Condition::Send { .. } => {
+            let packed = encoding::takes_gzip(text(request, ACCEPT_ENCODING)).then(|| encoding::gzip(&body)).flatten();
+            let mut answer = Answer::new(StatusCode::OK, Bytes::new(), kind, outcome);
+            if let Some(packed) = packed {
+                answer.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                answer.body = packed;
+            } else {
+                answer.body = body;
+            }
+            answer.headers.insert(CONTENT_TYPE, headers.content_type);
+            answer
+        }
+    };
+    let out = &mut answer.headers;
+    out.insert(ETAG, value(&etag));
+    out.insert(CACHE_CONTROL, headers.cache_control);
+    out.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    for name in headers.varies_with {
+        out.append(VARY, value(name));
+    }
+    CacheStatus { outcome, ttl_seconds: None, detail: None }.append_to(out);
+    cors::allow(request, out);
+    answer
+}
+
+/// The origin's own refusal, passed on.
+#[must_use]
+pub fn refusal(request: &HeaderMap, refusal: &Refusal, kind: Kind) -> Answer {
+    let mut answer = Answer::new(refusal.status, refusal.body.clone(), kind, Outcome::OriginError);
+    answer.headers = refusal.headers.clone();
+    CacheStatus { outcome: Outcome::OriginError, ttl_seconds: None, detail: None }.append_to(&mut answer.headers);
+    cors::allow(request, &mut answer.headers);
+    answer
+}
+
+/// A short answer in words: an origin that is out, a request that is refused.
+#[must_use]
+pub fn message(request: &HeaderMap, status: StatusCode, words: &str, kind: Kind, outcome: Outcome) -> Answer {
+    let mut answer = Answer::new(status, Bytes::from(format!("{words}\n")), kind, outcome);
+    answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    cors::allow(request, &mut answer.headers);
+    answer.error = Some(words.to_owned());
+    answer
+}
+
+/// The origin is out: which way it is out is for the log, not for the client.
+#[must_use]
+pub fn origin_fault(request: &HeaderMap, status: StatusCode, kind: Kind) -> Answer {
+    let words = match status {
+        StatusCode::GATEWAY_TIMEOUT => "the origin did not answer in time",
+        _ => "the origin cannot be reached",
+    };
+    message(request, status, words, kind, Outcome::OriginError)
+}
+
+/// The answer to a CORS preflight.
+#[must_use]
+pub fn preflight(request: &HeaderMap) -> Answer {
+    let mut answer = Answer::new(StatusCode::NO_CONTENT, Bytes::new(), Kind::Preflight, Outcome::Local);
+    answer.headers = cors::preflight(request);
+    answer
+}
+
+fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A header value from text we wrote ourselves; what could not stand in a header becomes an empty value.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Which origin a request goes to, and what kind of URL it is.
+//!
+//! Two questions, both answered from the request line and the configuration alone: [`HlsRoute::classify`] tells
+//! enhanced URLs (`/~acuity/<token>/<edge path>`) from all others, [`Routes::find`] gives an edge path's origin URL.
+//! [`Routes::edge_path_of`] is the way back. It is also the guard: a URL that no route reaches is no URL for the
+//! edge, however a playlist, a redirect or a CMCD `nor` comes by it.
+
+use crate::hls::token::{RenditionToken, TokenError};
+use crate::hls::uri::{self, PathError};
+use acuity_config::{HostPattern, RouteConfig};
+use url::{Position, Url};
+
+/// The routes of a configuration, most specific first.
+#[derive(Debug, Clone, Default)]
+pub struct Routes {
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    index: usize,
+    host: HostPattern,
+    /// Without its final slash: the root is empty.
+    prefix: String,
+    /// Scheme, host and port.
+    origin: Url,
+    /// The origin's base path without its final slash.
+    base: String,
+}
+
+/// The route of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteMatch {
+    /// Index of the route in the configuration.
+    pub route: usize,
+    /// Where the origin has what was asked for.
+    pub origin_url: Url,
+}
+
+impl Routes {
+    /// The longest prefix wins; of equal ones an exact host, then a suffix (the longer first), then any host; then
+    /// the one that stands first.
+    pub fn new(routes: &[RouteConfig]) -> Self {
+        let mut rules: Vec<Rule> = routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| Rule {
+                index,
+                host: route.host.clone(),
+                prefix: route.prefix.trim_end_matches('/').to_owned(),
+                origin: route.origin.clone(),
+                base: route.origin.path().trim_end_matches('/').to_owned(),
+            })
+            .collect();
+        let host_rank = |host: &HostPattern| match host {
+            HostPattern::Exact(_) => (2, 0),
+            HostPattern::Suffix(suffix) => (1, suffix.len()),
+            HostPattern::Any => (0, 0),
+        };
+        rules.sort_by_key(|rule| std::cmp::Reverse((rule.prefix.len(), host_rank(&rule.host))));
+        Self { rules }
+    }
+
+    /// The origin URL of an edge path. `host`: the request's authority, a port in it is ignored. `path_and_query`
+    /// must be normalised ([`HlsRoute`] gives such ones) and not below `/~acuity/`.
+    pub fn find(&self, host: Option<&str>, path_and_query: &str) -> Option<RouteMatch> {
+        if path_and_query.starts_with(uri::RESERVED_PREFIX) {
+            return None;
+        }
+        let host = host.map(without_port).unwrap_or_default();
+        let (path, query) = uri::split_query(path_and_query);
+        let (rule, rest) = self.rules.iter().filter(|rule| rule.host.matches(host)).find_map(|rule| {
+            let rest = path.strip_prefix(rule.prefix.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((rule, rest))
+        })?;
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let authority = &rule.origin[..Position::BeforePath];
+        let origin_url = Url::parse(&format!("{authority}{}{rest}{query}", rule.base)).ok()?;
+        // The URL parser has its own idea of dot segments; it must not lead above the base path.
+        rule.below_base(&origin_url).then_some(RouteMatch { route: rule.index, origin_url })
+    }
+
+    /// The edge path and query under which `host` reaches `url`: scheme, host, port and base path must be those of
+    /// a route, and that route must be the one the edge path leads to.
+    pub fn edge_path_of(&self, host: Option<&str>, url: &str) -> Option<String> {
+        let mut url = Url::parse(url).ok()?;
+        url.set_fragment(None);
+        let plain = url.username().is_empty() && url.password().is_none();
+        let name = host.map(without_port).unwrap_or_default();
+        self.rules.iter().filter(|rule| plain && rule.host.matches(name) && rule.below_base(&url)).find_map(
+            |rule| {
+                let rest = uri::path_and_query_of(&url).split_off(rule.base.len());
+                let slash = if rule.prefix.is_empty() && !rest.starts_with('/') { "/" } else { "" };
+                let edge_path = uri::normalise(&format!("{}{slash}{rest}", rule.prefix)).ok()?;
+                (self.find(host, &edge_path)?.origin_url == url).then_some(edge_path)
+            },
+        )
+    }
+}
+
+impl Rule {
+    fn below_base(&self, url: &Url) -> bool {
+        let rest = url.path().strip_prefix(self.base.as_str());
+        url[..Position::BeforePath] == self.origin[..Position::BeforePath]
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// `host` of `host:port`, brackets of IPv6 addresses kept.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// What a request's path says, before anything is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HlsRoute {
+    /// Below `/~acuity/<token>`.
+    Enhanced {
+        /// The rendition.
+        token: Box<RenditionToken>,
+        /// The source's edge path and query, normalised; `~acuity-range` and CMCD still in it.
+        path_and_query: String,
+    },
+    /// Everything else.
+    Plain {
+        /// Edge path and query, normalised.
+        path_and_query: String,
+    },
+    /// Not to be answered but with 400.
+    Malformed(Malformed),
+}
+
+/// What is wrong with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// No path this edge touches.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A path below `/~acuity/` whose token is none.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// `/~acuity/<token>` with nothing after it.
+    #[error("nothing stands behind the token")]
+    NothingBelow,
+    /// An enhanced URL below an enhanced URL.
+    #[error("an enhanced URL stands below another")]
+    Nested,
+}
+
+impl HlsRoute {
+    /// Reads a request's path and query.
+    pub fn classify(path_and_query: &str) -> Self {
+        match Self::read(path_and_query) {
+            Ok(route) => route,
+            Err(malformed) => Self::Malformed(malformed),
+        }
+    }
+
+    fn read(path_and_query: &str) -> Result<Self, Malformed> {
+        let path_and_query = uri::normalise(path_and_query)?;
+        let Some(below) = strip_reserved(&path_and_query) else { return Ok(Self::Plain { path_and_query }) };
+        let end = below.find(['/', '?']).unwrap_or(below.len());
+        let (token, rest) = below.split_at(end);
+        // A token needs no escapes, but clients may write some all the same.
+        let token =
+            percent_encoding::percent_decode_str(token).decode_utf8().map_err(|_| TokenError::Parts)?;
+        let token: RenditionToken = token.parse()?;
+        if !rest.starts_with('/') {
+            return Err(Malformed::NothingBelow);
+        }
+        if strip_reserved(rest).is_some() {
+            return Err(Malformed::Nested);
+        }
+        Ok(Self::Enhanced { token: Box::new(token), path_and_query: rest.to_owned() })
+    }
+}
+
+/// What follows `/~acuity/`, in any spelling; a bare `/~acuity` is the edge's own too.
+fn strip_reserved(path_and_query: &str) -> Option<&str> {
+    let below = path_and_query.strip_prefix('/')?;
+    let end = below.find(['/', '?']).unwrap_or(below.len());
+    let (first, rest) = below.split_at(end);
+    let first = percent_encoding::percent_decode_str(first).decode_utf8().ok()?;
+    (format!("/{first}/") == uri::RESERVED_PREFIX).then(|| rest.strip_prefix('/').unwrap_or(rest))
+}
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;
