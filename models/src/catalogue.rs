@@ -107,6 +107,13 @@ impl Catalogue {
         Self::default()
     }
 
+    /// The same catalogue with one model alone; `None` if there is no such id.
+    #[must_use]
+    pub fn only(&self, id: &str) -> Option<Self> {
+        let entry = Arc::clone(self.by_id(id)?);
+        Some(Self { directory: self.directory.clone(), entries: vec![entry], rejected: Vec::new() })
+    }
+
     fn parse(text: &str, directory: &Path) -> Result<Self, toml::de::Error> {
         let raw: RawCatalogue = toml::from_str(text)?;
         let mut catalogue = Self { directory: directory.to_owned(), ..Self::default() };

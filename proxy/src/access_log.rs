@@ -7,13 +7,17 @@ use std::io::{BufWriter, Write};
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use prometheus::IntCounter;
 use serde::Serialize;
 
-/// Records that may wait; at about 400 bytes each a few megabytes, and half a second at 16 000 requests a second.
+/// Records that may wait; at about 400 bytes each a few megabytes.
 const QUEUE_LIMIT: usize = 8192;
+
+/// Records are gathered for this long and written together: a fifth of what fills the queue at 80 000 requests a second,
+/// and less than a person who follows the log notices.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// One request.
 #[derive(Debug, Serialize)]
@@ -96,24 +100,28 @@ impl AccessLog {
 }
 
 fn write_all(records: &Receiver<Record>, out: impl Write) {
-    let mut out = BufWriter::new(out);
-    while let Ok(mut record) = records.recv() {
-        // All that waits goes out with one flush.
-        loop {
-            let written = serde_json::to_writer(&mut out, &record).map_err(std::io::Error::from);
-            if written.and_then(|()| out.write_all(b"\n")).is_err() {
-                // Nobody reads any more (a closed pipe): the edge serves on without a log.
+    let mut out = BufWriter::with_capacity(64 << 10, out);
+    while let Ok(first) = records.recv() {
+        if write_one(&mut out, &first).is_err() {
+            return;
+        }
+        // While this thread sleeps, handing a record over wakes nobody: under load that would cost more than the record.
+        thread::sleep(GATHER);
+        while let Ok(record) = records.try_recv() {
+            if write_one(&mut out, &record).is_err() {
                 return;
-            }
-            match records.try_recv() {
-                Ok(next) => record = next,
-                Err(_) => break,
             }
         }
         if out.flush().is_err() {
             return;
         }
     }
+}
+
+/// An error means that nobody reads any more (a closed pipe): the edge serves on without a log.
+fn write_one(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, record)?;
+    out.write_all(b"\n")
 }
 
 fn timestamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -127,7 +135,7 @@ fn timestamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
@@ -175,8 +183,11 @@ mod tests {
         log.write(record("/b.ts"));
         drop(log);
         let text: Vec<u8> = written.iter().flatten().collect();
-        let lines: Vec<serde_json::Value> =
-            String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = String::from_utf8(text)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0]["time"], "2023-11-14T22:13:20.250Z");
         assert_eq!(lines[1]["path"], "/b.ts");

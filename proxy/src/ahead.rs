@@ -32,7 +32,13 @@ pub struct Ahead {
 impl Ahead {
     /// Produces `reach` segments ahead (0: none). `origins`: the base URL of each route, by its index.
     #[must_use]
-    pub fn new(playlists: Playlists, producer: Producer, sites: Arc<Sites>, origins: Arc<[String]>, reach: usize) -> Self {
+    pub fn new(
+        playlists: Playlists,
+        producer: Producer,
+        sites: Arc<Sites>,
+        origins: Arc<[String]>,
+        reach: usize,
+    ) -> Self {
         Self { playlists, producer, sites, origins, reach }
     }
 
@@ -58,7 +64,8 @@ impl Ahead {
         let mut media = Duration::ZERO;
         let next = playlist.segments.iter().skip(at + 1).take(reach);
         for (before, segment) in playlist.segments.iter().skip(at).zip(next) {
-            media += Duration::try_from_secs_f64(before.duration_seconds).unwrap_or_default().min(LONGEST_SEGMENT);
+            media +=
+                Duration::try_from_secs_f64(before.duration_seconds).unwrap_or_default().min(LONGEST_SEGMENT);
             if segment.gap {
                 continue;
             }

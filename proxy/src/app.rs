@@ -98,7 +98,8 @@ impl App {
             store: store.clone(),
             metrics: Arc::clone(&metrics),
         });
-        let route_origins: Arc<[String]> = config.routes.iter().map(|route| route.origin.to_string()).collect();
+        let route_origins: Arc<[String]> =
+            config.routes.iter().map(|route| route.origin.to_string()).collect();
         let reach = config.enhancer.look_ahead;
         let ahead = Ahead::new(playlists.clone(), producer.clone(), Arc::clone(&sites), route_origins, reach);
         let playlist_journey = PlaylistJourney::new(
@@ -181,8 +182,13 @@ impl Drop for InProgress {
 /// would all be made by the plain scaler, and the origin's own variant would be withheld for them.
 fn usable_sets(catalogue: &Catalogue) -> Vec<ModelChoice> {
     let sets = catalogue.sets().into_iter();
-    let usable = sets.filter(|set| set.entries().iter().any(|entry| entry.digest_state() == DigestState::Verified));
+    let usable =
+        sets.filter(|set| set.entries().iter().any(|entry| entry.digest_state() == DigestState::Verified));
     usable
-        .map(|set| ModelChoice { cluster: set.cluster().to_owned(), scale: set.scale(), digest: set.digest() })
+        .map(|set| ModelChoice {
+            cluster: set.cluster().to_owned(),
+            scale: set.scale(),
+            digest: set.digest(),
+        })
         .collect()
 }

@@ -24,7 +24,9 @@ pub enum CryptError {
         found_bytes: usize,
     },
     /// The segment is no whole number of blocks, or its padding does not fit the key.
-    #[error("the {segment_bytes} bytes do not decrypt with this key and IV (a truncated segment or another key)")]
+    #[error(
+        "the {segment_bytes} bytes do not decrypt with this key and IV (a truncated segment or another key)"
+    )]
     Padding {
         /// Size of the encrypted segment.
         segment_bytes: usize,
@@ -119,7 +121,10 @@ mod tests {
         let encrypted = cipher.encrypt(&[1; 100]);
         assert_eq!(cipher.decrypt(&encrypted[..50]), Err(CryptError::Padding { segment_bytes: 50 }));
         assert_eq!(cipher.decrypt(&[]), Err(CryptError::Padding { segment_bytes: 0 }));
-        assert_eq!(SegmentCipher::new(&[1; 15], [0; 16]).err(), Some(CryptError::KeySize { found_bytes: 15 }));
+        assert_eq!(
+            SegmentCipher::new(&[1; 15], [0; 16]).err(),
+            Some(CryptError::KeySize { found_bytes: 15 })
+        );
         assert!(!format!("{cipher:?}").contains('7'));
     }
 

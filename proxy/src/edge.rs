@@ -66,6 +66,7 @@ pub struct Context {
 /// Where a request goes on to.
 struct Pass {
     site: Site,
+    edge_path: String,
     url: Url,
 }
 
@@ -89,12 +90,17 @@ impl Edge {
         }
         let asked = Asked::new(&request.method, &request.headers, site.clone(), raw);
         let end = match HlsRoute::classify(raw) {
-            HlsRoute::Malformed(why) => return Some(refused(request, StatusCode::BAD_REQUEST, &why.to_string())),
+            HlsRoute::Malformed(why) => {
+                return Some(refused(request, StatusCode::BAD_REQUEST, &why.to_string()));
+            }
             HlsRoute::Enhanced { token, path_and_query } if reads => {
                 app.enhanced_journey.answer(&asked, *token, &path_and_query).await
             }
             HlsRoute::Plain { path_and_query } if reads && names_playlist(&path_and_query) => {
-                let route = app.sites.find(&site, &path_and_query).and_then(|found| app.config.routes.get(found.route));
+                let route = app
+                    .sites
+                    .find(&site, &path_and_query)
+                    .and_then(|found| app.config.routes.get(found.route));
                 match route {
                     Some(route) => app.playlist_journey.answer(&asked, route, &path_and_query).await,
                     None => End::Pass { path_and_query },
@@ -106,13 +112,14 @@ impl Edge {
         };
         match end {
             End::Answer(answer) => Some(answer),
-            End::Pass { path_and_query } => match app.sites.find(&site, &strip_cmcd(&path_and_query)) {
-                Some(found) => {
-                    context.pass = Some(Pass { site, url: found.origin_url });
-                    None
-                }
-                None => Some(refused(request, StatusCode::NOT_FOUND, "no route leads there")),
-            },
+            End::Pass { path_and_query } => {
+                let edge_path = strip_cmcd(&path_and_query);
+                let Some(found) = app.sites.find(&site, &edge_path) else {
+                    return Some(refused(request, StatusCode::NOT_FOUND, "no route leads there"));
+                };
+                context.pass = Some(Pass { site, edge_path, url: found.origin_url });
+                None
+            }
         }
     }
 }
@@ -155,7 +162,9 @@ impl ProxyHttp for Edge {
         // A copy, because a session cannot be lent to another thread while the answer is being made.
         let request = session.req_header().clone();
         match self.answer(&request, context).await {
-            Some(answer) => send(session, context, *answer, request.method == Method::HEAD).await.map(|()| true),
+            Some(answer) => {
+                send(session, context, *answer, request.method == Method::HEAD).await.map(|()| true)
+            }
             None => Ok(false),
         }
     }
@@ -177,8 +186,11 @@ impl ProxyHttp for Edge {
     ) -> Result<()> {
         let Some(pass) = &context.pass else { return Ok(()) };
         let uri = path_and_query_of(&pass.url).parse();
-        upstream.set_uri(uri.map_err(|error| Error::because(ErrorType::InternalError, "the origin's path", error))?);
-        let asked_host = authority(&session.req_header().headers, &session.req_header().uri).map(str::to_owned);
+        upstream.set_uri(
+            uri.map_err(|error| Error::because(ErrorType::InternalError, "the origin's path", error))?,
+        );
+        let asked_host =
+            authority(&session.req_header().headers, &session.req_header().uri).map(str::to_owned);
         upstream.insert_header(HOST, host_header(&pass.url))?;
         upstream.insert_header(X_REQUEST_ID, context.id.as_str())?;
         if let Some(host) = asked_host {
@@ -210,7 +222,8 @@ impl ProxyHttp for Edge {
         let location = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         if let (Some(pass), Some(location)) = (&context.pass, location) {
             let target = pass.url.join(location).ok();
-            if let Some(path) = target.and_then(|url| self.app.sites.edge_path_of_url(&pass.site, &url)) {
+            let edge_path = |url: Url| self.app.sites.edge_path_of(&pass.site, url.as_str(), &pass.edge_path);
+            if let Some(path) = target.and_then(edge_path) {
                 response.insert_header(LOCATION, path)?;
             }
         }
@@ -220,13 +233,24 @@ impl ProxyHttp for Edge {
         Ok(())
     }
 
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
         context.connect_attempts += 1;
         error.set_retry(context.connect_attempts < CONNECT_ATTEMPTS);
         error
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
         let status = status_of(error);
         context.error.get_or_insert_with(|| error.to_string());
         let Some(status) = status.filter(|_| session.response_written().is_none()) else {
@@ -311,9 +335,10 @@ fn server_timing(started: Instant, made_seconds: Option<f64>) -> String {
 /// The status that an error on the way to the origin gives; `None` if the client is gone.
 fn status_of(error: &Error) -> Option<StatusCode> {
     match (error.etype(), error.esource()) {
-        (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout | ErrorType::ReadTimedout, ErrorSource::Upstream) => {
-            Some(StatusCode::GATEWAY_TIMEOUT)
-        }
+        (
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout | ErrorType::ReadTimedout,
+            ErrorSource::Upstream,
+        ) => Some(StatusCode::GATEWAY_TIMEOUT),
         (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Some(StatusCode::BAD_REQUEST),
         (_, ErrorSource::Downstream) => None,
         _ => Some(StatusCode::BAD_GATEWAY),

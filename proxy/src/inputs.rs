@@ -61,7 +61,9 @@ impl Inputs {
     pub fn new(origins: Arc<Origins>, sites: Arc<Sites>, config: &Config) -> Self {
         let kept = Cache::builder()
             .max_capacity(config.cache.source_budget_bytes)
-            .weigher(|_: &SourceKey, source: &Arc<Source>| u32::try_from(source.bytes.len() + 512).unwrap_or(u32::MAX))
+            .weigher(|_: &SourceKey, source: &Arc<Source>| {
+                u32::try_from(source.bytes.len() + 512).unwrap_or(u32::MAX)
+            })
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(KEPT_FOR)
             .build();
@@ -81,7 +83,13 @@ impl Inputs {
     ///
     /// # Errors
     /// As [`Self::segment`].
-    pub async fn is_unchanged(&self, site: &Site, target: &Target, range: Option<ByteRange>, known: &Validator) -> Result<bool, Trouble> {
+    pub async fn is_unchanged(
+        &self,
+        site: &Site,
+        target: &Target,
+        range: Option<ByteRange>,
+        known: &Validator,
+    ) -> Result<bool, Trouble> {
         let url = self.url(site, target)?;
         let fetch = Fetch {
             url: &url,
@@ -95,7 +103,7 @@ impl Inputs {
             Fetched::NotModified => Ok(true),
             Fetched::New(source) => {
                 let unchanged = source.validator.matches(known);
-                self.kept.insert(SourceKey { url, range }, Arc::new(source));
+                self.kept.insert(SourceKey { url, range }, Arc::from(source));
                 Ok(unchanged)
             }
         }
@@ -105,7 +113,12 @@ impl Inputs {
     ///
     /// # Errors
     /// [`Trouble::Key`] or [`Trouble::Crypt`]: the source's bytes are then all there is.
-    pub async fn open(&self, site: &Site, segment: &Segment, source: Arc<Source>) -> Result<Ingredients, Trouble> {
+    pub async fn open(
+        &self,
+        site: &Site,
+        segment: &Segment,
+        source: Arc<Source>,
+    ) -> Result<Ingredients, Trouble> {
         let Some(cipher) = self.cipher(site, segment.aes128(), segment.keys.is_empty()).await? else {
             return Ok(Ingredients { clear: source.bytes.clone(), source, cipher: None });
         };
@@ -126,15 +139,21 @@ impl Inputs {
         Ok(Ingredients { source, clear, cipher: Some(cipher) })
     }
 
-    async fn cipher(&self, site: &Site, aes128: Option<Aes128>, is_clear: bool) -> Result<Option<SegmentCipher>, Trouble> {
+    async fn cipher(
+        &self,
+        site: &Site,
+        aes128: Option<Aes128>,
+        is_clear: bool,
+    ) -> Result<Option<SegmentCipher>, Trouble> {
         let Some(aes128) = aes128 else {
             // Encrypted, but not in a way the edge may or can undo.
             return if is_clear { Ok(None) } else { Err(Trouble::Key(None)) };
         };
-        let key = self.fetch(site, &aes128.key, None, KEY_LIMIT_BYTES).await.map_err(|trouble| match trouble {
-            Trouble::Origin(error) => Trouble::Key(Some(error)),
-            _ => Trouble::Key(None),
-        })?;
+        let key =
+            self.fetch(site, &aes128.key, None, KEY_LIMIT_BYTES).await.map_err(|trouble| match trouble {
+                Trouble::Origin(error) => Trouble::Key(Some(error)),
+                _ => Trouble::Key(None),
+            })?;
         SegmentCipher::new(&key.bytes, aes128.iv).map(Some).map_err(Trouble::Crypt)
     }
 
@@ -152,7 +171,7 @@ impl Inputs {
         let fetch = Fetch { url: &key.url, range, limit_bytes, unless: None, user_agent: None, text: false };
         match self.origins.fetch(&fetch).await.map_err(Trouble::Origin)? {
             Fetched::New(source) => {
-                let source = Arc::new(source);
+                let source: Arc<Source> = Arc::from(source);
                 self.kept.insert(key, Arc::clone(&source));
                 Ok(source)
             }

@@ -150,7 +150,8 @@ pub struct Metrics {
 }
 
 /// Seconds; from a cached segment on loopback to a cold segment behind a queue.
-const REQUEST_BUCKETS: [f64; 13] = [0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const REQUEST_BUCKETS: [f64; 13] =
+    [0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// What the proxy adds to the enhancer's reasons for a fall-back.
 pub const OWN_FALLBACK_REASONS: [&str; 12] = [
@@ -174,7 +175,10 @@ impl Metrics {
     /// # Errors
     /// When a name is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let build = IntGaugeVec::new(Opts::new("acuity_build_info", "Always 1; the version is the label"), &["version"])?;
+        let build = IntGaugeVec::new(
+            Opts::new("acuity_build_info", "Always 1; the version is the label"),
+            &["version"],
+        )?;
         registry.register(Box::new(build.clone()))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
@@ -182,11 +186,12 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok(counter)
         };
-        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok(counters)
-        };
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(counters.clone()))?;
+                Ok(counters)
+            };
         let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -199,7 +204,11 @@ impl Metrics {
         )?;
         registry.register(Box::new(request_seconds.clone()))?;
         let metrics = Self {
-            requests: counters("acuity_requests_total", "Requests by kind and outcome", &["kind", "outcome"])?,
+            requests: counters(
+                "acuity_requests_total",
+                "Requests by kind and outcome",
+                &["kind", "outcome"],
+            )?,
             request_seconds,
             cache_hits: counter("acuity_cache_hits_total", "Enhanced objects answered from memory")?,
             cache_misses: counter("acuity_cache_misses_total", "Enhanced objects that were not in memory")?,
@@ -207,9 +216,17 @@ impl Metrics {
             cache_entries: gauge("acuity_cache_entries", "Enhanced objects in memory")?,
             flights: gauge("acuity_flights", "Enhanced objects being made now")?,
             origin_bytes: counter("acuity_origin_bytes_total", "Body bytes received from origins")?,
-            origin_requests: counters("acuity_origin_requests_total", "The edge's own requests to origins", &["outcome"])?,
+            origin_requests: counters(
+                "acuity_origin_requests_total",
+                "The edge's own requests to origins",
+                &["outcome"],
+            )?,
             player_bytes: counters("acuity_player_bytes_total", "Body bytes sent to players", &["kind"])?,
-            fallbacks: counters("acuity_fallbacks_total", "Enhanced segments made by a lesser way, by reason", &["reason"])?,
+            fallbacks: counters(
+                "acuity_fallbacks_total",
+                "Enhanced segments made by a lesser way, by reason",
+                &["reason"],
+            )?,
             variants_refused: counters(
                 "acuity_variants_refused_total",
                 "Variants not offered enhanced, by reason, per multivariant playlist answered",
@@ -291,7 +308,8 @@ mod tests {
     #[test]
     fn labels_are_distinct() {
         let kinds: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.label()).collect();
-        let outcomes: std::collections::HashSet<_> = Outcome::ALL.iter().map(|outcome| outcome.label()).collect();
+        let outcomes: std::collections::HashSet<_> =
+            Outcome::ALL.iter().map(|outcome| outcome.label()).collect();
         assert_eq!((kinds.len(), outcomes.len()), (Kind::ALL.len(), Outcome::ALL.len()));
     }
 }

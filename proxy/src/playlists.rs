@@ -172,10 +172,9 @@ impl Playlists {
         suits: impl Fn(&MediaPlaylist) -> bool,
     ) -> Result<Arc<MediaPlaylist>, Trouble> {
         let key = Key { site: site.clone(), edge_path: edge_path.to_owned() };
-        if let Some(playlist) = self.0.kept.get(&key).filter(|playlist| playlist.is_recent(Instant::now())) {
-            if let Some(media) = playlist.media().filter(|media| suits(media)) {
-                return Ok(Arc::clone(media));
-            }
+        let kept = self.0.kept.get(&key).filter(|playlist| playlist.is_recent(Instant::now()));
+        if let Some(media) = kept.as_ref().and_then(|kept| kept.media()).filter(|media| suits(media)) {
+            return Ok(Arc::clone(media));
         }
         let (playlist, _) = self.get(site, edge_path, None).await?;
         playlist.media().map(Arc::clone).ok_or(Trouble::NotListed)
@@ -200,7 +199,8 @@ impl Shared {
         kept: Option<Arc<SourcePlaylist>>,
         user_agent: Option<HeaderValue>,
     ) -> Read {
-        let known = kept.as_ref().map(|playlist| &playlist.source.validator).filter(|known| known.is_conditional());
+        let known =
+            kept.as_ref().map(|playlist| &playlist.source.validator).filter(|known| known.is_conditional());
         let fetch = Fetch {
             url: &url,
             range: None,
@@ -219,7 +219,7 @@ impl Shared {
             },
             // Only an answer to a condition that was not set.
             (Fetched::NotModified, None) => return Err(OriginError::Range),
-            (Fetched::New(source), _) => self.read(&key, &url, source).await,
+            (Fetched::New(source), _) => self.read(&key, &url, *source).await,
         };
         let playlist = Arc::new(playlist);
         if !playlist.source.private {
@@ -232,7 +232,9 @@ impl Shared {
         let redirected = source.url != *url;
         let content = if source.bytes.len() > LARGE_TEXT_BYTES {
             let (shared, key, source) = (Arc::clone(self), key.clone(), source.clone());
-            tokio::task::spawn_blocking(move || shared.understand(&key, &source)).await.unwrap_or(Content::Other)
+            tokio::task::spawn_blocking(move || shared.understand(&key, &source))
+                .await
+                .unwrap_or(Content::Other)
         } else {
             self.understand(key, &source)
         };
@@ -243,13 +245,15 @@ impl Shared {
     fn understand(&self, key: &Key, source: &Source) -> Content {
         let kind = sniff(&source.bytes);
         let Ok(text) = std::str::from_utf8(&source.bytes) else { return Content::Other };
-        let map = |url: &str| self.sites.edge_path_of(&key.site, url);
+        let map = |url: &str| self.sites.edge_path_of(&key.site, url, &key.edge_path);
         // Files (`acuity enhance`) have no origin that their URIs could be mapped from.
         let origin = Some(source.url.as_str()).filter(|_| source.url.scheme() != "file");
         let Ok(base) = Base::new(&key.edge_path, origin, &map) else { return Content::Other };
         match kind {
             PlaylistKind::Multivariant => Content::Multivariant(Arc::new(Multivariant::parse(text, &base))),
-            PlaylistKind::Media => Content::Media(Arc::new(MediaPlaylist::parse(text, &base, &BTreeMap::new()))),
+            PlaylistKind::Media => {
+                Content::Media(Arc::new(MediaPlaylist::parse(text, &base, &BTreeMap::new())))
+            }
             PlaylistKind::NotAPlaylist => Content::Other,
         }
     }

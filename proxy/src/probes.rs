@@ -98,13 +98,18 @@ impl Shared {
         }
         let segment = telling_segment(playlist).ok_or(Refusal::OriginFailed)?;
         let source = self.inputs.segment(&key.site, segment).await.map_err(|trouble| refusal(&trouble))?;
-        let clear = self.inputs.open(&key.site, segment, source).await.map_err(|trouble| refusal(&trouble))?.clear;
+        let clear =
+            self.inputs.open(&key.site, segment, source).await.map_err(|trouble| refusal(&trouble))?.clear;
         let init = match &segment.map {
-            Some(map) => Some(self.inputs.init(&key.site, map).await.map_err(|trouble| refusal(&trouble))?.clear),
+            Some(map) => {
+                Some(self.inputs.init(&key.site, map).await.map_err(|trouble| refusal(&trouble))?.clear)
+            }
             None => None,
         };
         let limits = self.limits.clone();
-        let probed = tokio::task::spawn_blocking(move || acuity_enhancer::probe(init.as_deref(), clear, &limits)).await;
+        let probed =
+            tokio::task::spawn_blocking(move || acuity_enhancer::probe(init.as_deref(), clear, &limits))
+                .await;
         let info = probed.map_err(|_| Refusal::SegmentUnreadable)?.map_err(unsupported)?;
         Ok(facts(playlist, &info))
     }
@@ -143,7 +148,9 @@ fn refusal(trouble: &Trouble) -> Refusal {
     match trouble {
         Trouble::Key(_) | Trouble::Crypt(_) => Refusal::Encrypted,
         Trouble::Origin(crate::origin::OriginError::TooLarge { .. }) => Refusal::TooLarge,
-        Trouble::Origin(_) | Trouble::Enhance(_) | Trouble::Flight(_) | Trouble::NotListed => Refusal::OriginFailed,
+        Trouble::Origin(_) | Trouble::Enhance(_) | Trouble::Flight(_) | Trouble::NotListed => {
+            Refusal::OriginFailed
+        }
     }
 }
 

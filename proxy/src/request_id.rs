@@ -33,7 +33,9 @@ impl RequestIds {
     pub fn of(&self, headers: &HeaderMap) -> String {
         let sane = |text: &&str| {
             (1..=LIMIT_BYTES).contains(&text.len())
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
         };
         match headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane) {
             Some(theirs) => theirs.to_owned(),

@@ -70,9 +70,9 @@ impl Trouble {
         match self {
             Self::Origin(OriginError::Status(_)) => Remedy::PassOn,
             Self::Origin(OriginError::Timeout { .. }) => Remedy::Status(StatusCode::GATEWAY_TIMEOUT),
-            Self::Origin(OriginError::Unreachable { .. } | OriginError::Broken { .. } | OriginError::Range) => {
-                Remedy::Status(StatusCode::BAD_GATEWAY)
-            }
+            Self::Origin(
+                OriginError::Unreachable { .. } | OriginError::Broken { .. } | OriginError::Range,
+            ) => Remedy::Status(StatusCode::BAD_GATEWAY),
             // Too large to be held, or led where only the client may go.
             Self::Origin(OriginError::TooLarge { .. } | OriginError::Redirect) => Remedy::PassThrough,
             Self::Key(_) | Self::Crypt(_) => Remedy::SourceBytes,

@@ -12,7 +12,11 @@ const FRESH: Tried = Tried { plain: false, lead_in: false, hold: false, patience
 const SPENT: Tried = Tried { plain: true, lead_in: true, hold: true, patience_over: true };
 
 fn refusal(status: StatusCode) -> Trouble {
-    Trouble::Origin(OriginError::Status(Box::new(Refusal { status, headers: HeaderMap::new(), body: Bytes::new() })))
+    Trouble::Origin(OriginError::Status(Box::new(Refusal {
+        status,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+    })))
 }
 
 fn enhancers() -> Vec<(EnhanceError, Remedy, Remedy)> {
@@ -53,7 +57,9 @@ fn container_errors() -> Vec<ContainerError> {
     let no_segments: [&[u8]; 3] = [b"", b"<html>not found</html>", &[0x47; 100]];
     no_segments
         .into_iter()
-        .filter_map(|bytes| acuity_enhancer::container::SourceSegment::parse(None, Bytes::from_static(bytes)).err())
+        .filter_map(|bytes| {
+            acuity_enhancer::container::SourceSegment::parse(None, Bytes::from_static(bytes)).err()
+        })
         .collect()
 }
 
@@ -72,7 +78,10 @@ fn the_origins_faults_stay_the_origins() {
     for (trouble, expected) in [
         (refusal(StatusCode::NOT_FOUND), Remedy::PassOn),
         (refusal(StatusCode::SERVICE_UNAVAILABLE), Remedy::PassOn),
-        (Trouble::Origin(OriginError::Timeout { phase: "total" }), Remedy::Status(StatusCode::GATEWAY_TIMEOUT)),
+        (
+            Trouble::Origin(OriginError::Timeout { phase: "total" }),
+            Remedy::Status(StatusCode::GATEWAY_TIMEOUT),
+        ),
         (
             Trouble::Origin(OriginError::Unreachable { message: String::new() }),
             Remedy::Status(StatusCode::BAD_GATEWAY),
@@ -116,7 +125,8 @@ fn nothing_but_the_origin_makes_a_5xx() {
 fn labels_are_known_to_the_metrics() {
     for (error, ..) in enhancers() {
         let label = error.label();
-        let known = OWN_FALLBACK_REASONS.contains(&label) || Unsupported::ALL.iter().any(|why| why.label() == label);
+        let known =
+            OWN_FALLBACK_REASONS.contains(&label) || Unsupported::ALL.iter().any(|why| why.label() == label);
         assert!(known, "{label}");
     }
 }

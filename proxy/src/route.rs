@@ -83,18 +83,27 @@ impl Routes {
     /// The edge path and query under which `host` reaches `url`: scheme, host, port and base path must be those of
     /// a route, and that route must be the one the edge path leads to.
     pub fn edge_path_of(&self, host: Option<&str>, url: &str) -> Option<String> {
+        self.edge_path_by(host, url, |_| true)
+    }
+
+    /// As [`Self::edge_path_of`], by the route of that index if it reaches `url` too. Several routes may lead to one
+    /// origin; what a playlist names belongs to the route the playlist came by.
+    pub fn edge_path_near(&self, host: Option<&str>, url: &str, route: usize) -> Option<String> {
+        self.edge_path_by(host, url, |rule| rule.index == route).or_else(|| self.edge_path_of(host, url))
+    }
+
+    fn edge_path_by(&self, host: Option<&str>, url: &str, by: impl Fn(&Rule) -> bool) -> Option<String> {
         let mut url = Url::parse(url).ok()?;
         url.set_fragment(None);
         let plain = url.username().is_empty() && url.password().is_none();
         let name = host.map(without_port).unwrap_or_default();
-        self.rules.iter().filter(|rule| plain && rule.host.matches(name) && rule.below_base(&url)).find_map(
-            |rule| {
-                let rest = uri::path_and_query_of(&url).split_off(rule.base.len());
-                let slash = if rule.prefix.is_empty() && !rest.starts_with('/') { "/" } else { "" };
-                let edge_path = uri::normalise(&format!("{}{slash}{rest}", rule.prefix)).ok()?;
-                (self.find(host, &edge_path)?.origin_url == url).then_some(edge_path)
-            },
-        )
+        let rules = self.rules.iter().filter(|rule| by(rule) && plain && rule.host.matches(name));
+        rules.filter(|rule| rule.below_base(&url)).find_map(|rule| {
+            let rest = uri::path_and_query_of(&url).split_off(rule.base.len());
+            let slash = if rule.prefix.is_empty() && !rest.starts_with('/') { "/" } else { "" };
+            let edge_path = uri::normalise(&format!("{}{slash}{rest}", rule.prefix)).ok()?;
+            (self.find(host, &edge_path)?.origin_url == url).then_some(edge_path)
+        })
     }
 }
 

@@ -126,3 +126,17 @@ fn urls_are_classified() {
         assert_eq!(HlsRoute::classify(&given), expected, "{given}");
     }
 }
+
+#[test]
+fn of_several_routes_to_one_origin_the_playlists_own_is_kept() {
+    let routes = Routes::new(&[
+        route(HostPattern::Any, "/", "https://o.example/"),
+        route(HostPattern::Any, "/plain", "https://o.example/"),
+        route(HostPattern::Any, "/other", "https://p.example/"),
+    ]);
+    let near = |url, index| routes.edge_path_near(None, url, index);
+    assert_eq!(near("https://o.example/a.ts?x=1", 0).as_deref(), Some("/a.ts?x=1"));
+    assert_eq!(near("https://o.example/a.ts?x=1", 1).as_deref(), Some("/plain/a.ts?x=1"));
+    assert_eq!(near("https://p.example/a.ts", 0).as_deref(), Some("/other/a.ts"));
+    assert_eq!(near("https://q.example/a.ts", 0), None);
+}

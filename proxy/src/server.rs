@@ -171,7 +171,8 @@ pub async fn serve(app: Arc<App>, bound: Bound, stop: impl Future<Output = ()>) 
 /// Resolves on SIGTERM or SIGINT. A second one ends the process at once.
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         // Without handlers the system's defaults hold: signals end the process.
         return std::future::pending().await;

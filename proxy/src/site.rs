@@ -3,10 +3,8 @@
 //! Playlists and enhanced objects are kept per site, because a path may lead elsewhere under another host. A host that no
 //! route names is no site of its own: otherwise anybody could fill the caches by inventing hosts.
 
-use acuity_config::{HostPattern, RouteConfig};
-use url::Url;
-
 use crate::route::{RouteMatch, Routes};
+use acuity_config::{HostPattern, RouteConfig};
 
 /// The routes, and the way from a request's host to them.
 #[derive(Debug, Clone)]
@@ -37,7 +35,8 @@ impl Sites {
     /// The sites of a configuration.
     #[must_use]
     pub fn new(routes: &[RouteConfig]) -> Self {
-        let named = routes.iter().map(|route| route.host.clone()).filter(|host| *host != HostPattern::Any).collect();
+        let named =
+            routes.iter().map(|route| route.host.clone()).filter(|host| *host != HostPattern::Any).collect();
         Self { routes: Routes::new(routes), named }
     }
 
@@ -60,22 +59,22 @@ impl Sites {
         self.routes.find(site.host(), path_and_query)
     }
 
-    /// The edge path that leads to an absolute URL, if it is on a configured origin.
+    /// The edge path that leads to an absolute URL, if it is on a configured origin. `near`: the edge path of what names
+    /// the URL; where several routes lead there, that one's own is taken.
     #[must_use]
-    pub fn edge_path_of(&self, site: &Site, url: &str) -> Option<String> {
-        self.routes.edge_path_of(site.host(), url)
-    }
-
-    /// As [`Self::edge_path_of`], for URLs already parsed.
-    #[must_use]
-    pub fn edge_path_of_url(&self, site: &Site, url: &Url) -> Option<String> {
-        self.edge_path_of(site, url.as_str())
+    pub fn edge_path_of(&self, site: &Site, url: &str, near: &str) -> Option<String> {
+        match self.find(site, near) {
+            Some(found) => self.routes.edge_path_near(site.host(), url, found.route),
+            None => self.routes.edge_path_of(site.host(), url),
+        }
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use url::Url;
+
     use super::*;
 
     #[test]

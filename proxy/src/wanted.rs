@@ -56,7 +56,9 @@ mod tests {
     use super::*;
 
     fn token(model_set: &str) -> Arc<RenditionToken> {
-        Arc::new(format!("v1.x2.1280x720.29970.2800.{model_set}.L29jZWFuLzM2MHAvMzYwcC5tM3U4").parse().unwrap())
+        Arc::new(
+            format!("v1.x2.1280x720.29970.2800.{model_set}.L29jZWFuLzM2MHAvMzYwcC5tM3U4").parse().unwrap(),
+        )
     }
 
     #[test]

@@ -128,7 +128,12 @@ where
         self.len() == 0
     }
 
-    fn enter<W, F>(&self, key: K, waits: bool, work: W) -> Result<(watch::Receiver<Option<V>>, Role), FlightError>
+    fn enter<W, F>(
+        &self,
+        key: K,
+        waits: bool,
+        work: W,
+    ) -> Result<(watch::Receiver<Option<V>>, Role), FlightError>
     where
         W: FnOnce(Urgency) -> F,
         F: Future<Output = V> + Send + 'static,
@@ -212,7 +217,11 @@ mod tests {
             }
         }
 
-        fn ask(&self, key: &'static str, ends: oneshot::Receiver<u32>) -> tokio::task::JoinHandle<Result<(u32, Role), FlightError>> {
+        fn ask(
+            &self,
+            key: &'static str,
+            ends: oneshot::Receiver<u32>,
+        ) -> tokio::task::JoinHandle<Result<(u32, Role), FlightError>> {
             let flights = Arc::clone(&self.flights);
             let work = self.work(ends);
             tokio::spawn(async move { flights.join(key, work).await })
@@ -291,7 +300,8 @@ mod tests {
         });
         assert!(launched);
         assert!(!flights.launch("a", |_| async { false }));
-        let joined = tokio::time::timeout(Duration::from_secs(5), flights.join("a", |_| async { false })).await;
+        let joined =
+            tokio::time::timeout(Duration::from_secs(5), flights.join("a", |_| async { false })).await;
         assert_eq!(joined.expect("raised"), Ok((true, Role::Joined)));
     }
 }

@@ -4,8 +4,8 @@
 //! it would displace, and the newest segment of a live stream is exactly such a newcomer: it would be made once for
 //! every viewer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -40,6 +40,8 @@ pub struct Object {
     pub confirmed: Instant,
     /// For how long after that it is given out without asking the origin.
     pub fresh_for: Duration,
+    /// For how long something less than the rendition promises is good enough; `None`: it is what was promised.
+    pub improve_after: Option<Duration>,
     /// Seconds it took to make.
     pub seconds: f64,
     followed: AtomicBool,
@@ -55,6 +57,7 @@ pub struct NewObject {
     pub validator: Validator,
     pub made_by: Arc<str>,
     pub fresh_for: Duration,
+    pub improve_after: Option<Duration>,
     pub seconds: f64,
 }
 
@@ -62,11 +65,25 @@ impl Object {
     /// A new object, confirmed now.
     #[must_use]
     pub fn new(new: NewObject) -> Self {
-        let NewObject { bytes, content_type, kind, validator, made_by, fresh_for, seconds } = new;
-        let etag = HeaderValue::from_str(&entity_tag(&bytes)).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+        let NewObject { bytes, content_type, kind, validator, made_by, fresh_for, improve_after, seconds } =
+            new;
+        let etag =
+            HeaderValue::from_str(&entity_tag(&bytes)).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
         let followed = AtomicBool::new(false);
         let confirmed = Instant::now();
-        Self { bytes, etag, content_type, kind, validator, made_by, confirmed, fresh_for, seconds, followed }
+        Self {
+            bytes,
+            etag,
+            content_type,
+            kind,
+            validator,
+            made_by,
+            confirmed,
+            fresh_for,
+            improve_after,
+            seconds,
+            followed,
+        }
     }
 
     /// The same object, found to be still true now.
@@ -81,6 +98,7 @@ impl Object {
             made_by: Arc::clone(&self.made_by),
             confirmed: Instant::now(),
             fresh_for,
+            improve_after: self.improve_after,
             seconds: self.seconds,
             followed: AtomicBool::new(false),
         }
@@ -89,7 +107,24 @@ impl Object {
     /// How long it may still be given out without asking the origin; `None` once that is over.
     #[must_use]
     pub fn freshness_left(&self, now: Instant) -> Option<Duration> {
-        self.fresh_for.checked_sub(now.saturating_duration_since(self.confirmed)).filter(|left| !left.is_zero())
+        self.fresh_for
+            .checked_sub(now.saturating_duration_since(self.confirmed))
+            .filter(|left| !left.is_zero())
+    }
+
+    /// Whether it is less than was promised and has been for long enough.
+    #[must_use]
+    pub fn is_due_for_improvement(&self, now: Instant) -> bool {
+        self.improve_after.is_some_and(|after| now.saturating_duration_since(self.confirmed) >= after)
+    }
+
+    /// For how long caches behind this one may keep it, counted from when it was confirmed as `Age` is.
+    #[must_use]
+    pub fn lifetime(&self, now: Instant) -> Duration {
+        match self.improve_after {
+            Some(after) => self.fresh_for.min(now.saturating_duration_since(self.confirmed) + after),
+            None => self.fresh_for,
+        }
     }
 
     /// `true` for the first caller alone: the one who starts producing what follows this segment.
@@ -133,6 +168,8 @@ impl Store {
     /// Keeps `object`, if the budget and moka's admission let it.
     pub fn put(&self, key: ObjectKey, object: Arc<Object>) {
         self.objects.insert(key, object);
+        // moka evicts behind; a segment weighs a megabyte, so the budget is held at once.
+        self.objects.run_pending_tasks();
     }
 
     /// Bytes kept (entries' overhead included).
@@ -163,6 +200,7 @@ mod tests {
             validator: Validator::default(),
             made_by: "plain".into(),
             fresh_for: Duration::from_secs(60),
+            improve_after: None,
             seconds: 0.1,
         }))
     }
@@ -214,6 +252,22 @@ mod tests {
         let again = object.confirmed_again(Duration::from_secs(5));
         assert!(again.freshness_left(again.confirmed + Duration::from_secs(4)).is_some());
         assert_eq!(again.etag, object.etag);
+    }
+
+    #[test]
+    fn what_is_less_than_promised_is_made_anew_after_a_while() {
+        let promised = object(10);
+        let later = promised.confirmed + Duration::from_secs(30);
+        assert!(!promised.is_due_for_improvement(later));
+        assert_eq!(promised.lifetime(later), Duration::from_secs(60));
+        let less = Object {
+            improve_after: Some(Duration::from_secs(20)),
+            ..promised.confirmed_again(promised.fresh_for)
+        };
+        assert!(!less.is_due_for_improvement(less.confirmed + Duration::from_secs(19)));
+        assert!(less.is_due_for_improvement(less.confirmed + Duration::from_secs(20)));
+        assert_eq!(less.lifetime(less.confirmed + Duration::from_secs(5)), Duration::from_secs(25));
+        assert_eq!(less.lifetime(less.confirmed + Duration::from_secs(55)), Duration::from_secs(60));
     }
 
     #[test]

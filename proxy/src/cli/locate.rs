@@ -27,10 +27,13 @@ pub(super) struct Places {
 impl Places {
     /// The runtime's library: what was said, then what the configuration says, then what is found.
     pub(super) fn runtime_library(&self, configured: Option<PathBuf>) -> Option<PathBuf> {
-        let from_environment = || std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
-        self.runtime_library.clone().or_else(from_environment).or(configured).or_else(|| {
-            roots().iter().find_map(|root| shared_library(&root.join(".acuity/onnxruntime")))
-        })
+        let from_environment =
+            || std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.runtime_library
+            .clone()
+            .or_else(from_environment)
+            .or(configured)
+            .or_else(|| roots().iter().find_map(|root| shared_library(&root.join(".acuity/onnxruntime"))))
     }
 
     /// The models' directory: what was said, else the configured one, beside the executable if it is not here.
@@ -58,7 +61,8 @@ fn shared_library(directory: &Path) -> Option<PathBuf> {
     names
         .filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.strip_prefix("libonnxruntime.so").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            name.strip_prefix("libonnxruntime.so")
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
         .max()
 }
@@ -72,7 +76,12 @@ mod tests {
     fn the_runtimes_library_is_found_by_name() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(shared_library(directory.path()), None);
-        for name in ["libonnxruntime_providers_shared.so", "libonnxruntime.so.1.24.1", "libonnxruntime.so.1.31.1", "x"] {
+        for name in [
+            "libonnxruntime_providers_shared.so",
+            "libonnxruntime.so.1.24.1",
+            "libonnxruntime.so.1.31.1",
+            "x",
+        ] {
             std::fs::write(directory.path().join(name), "").unwrap();
         }
         assert_eq!(shared_library(directory.path()), Some(directory.path().join("libonnxruntime.so.1.31.1")));

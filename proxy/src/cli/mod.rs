@@ -63,13 +63,16 @@ impl Failure {
     }
 }
 
-/// An error and all its causes, on one line.
+/// An error and all its causes, on one line; a cause that the error tells itself is not repeated.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
         cause = error.source();
     }
     text
@@ -130,7 +133,13 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["acuity", "acuity serve --listen nowhere", "acuity check", "acuity nothing", "acuity enhance film.mp4"] {
+        for line in [
+            "acuity",
+            "acuity serve --listen nowhere",
+            "acuity check",
+            "acuity nothing",
+            "acuity enhance film.mp4",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

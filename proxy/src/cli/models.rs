@@ -42,7 +42,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn row(entry: &ModelEntry, state: &DigestState) -> [String; 8] {
-    let figure = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
+    let figure =
+        |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
     [
         entry.id.clone(),
         entry.cluster.clone(),
@@ -66,7 +67,8 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let mut text = String::new();
     for row in rows {
-        let line: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let line: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         text.push_str(line.join("  ").trim_end());
         text.push('\n');
     }

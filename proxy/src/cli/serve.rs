@@ -72,9 +72,8 @@ fn configuration(args: &Args) -> Result<Config, Failure> {
 }
 
 pub(super) fn read(path: &PathBuf) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| {
-        Failure::Fault(format!("cannot read the configuration {}: {error}", path.display()))
-    })
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::Fault(format!("cannot read the configuration {}: {error}", path.display())))
 }
 
 /// The catalogue, if every model that the routes may use is what it should be.
@@ -103,7 +102,9 @@ fn model_fault(entry: &ModelEntry, state: &DigestState) -> Option<String> {
     let what = match state {
         DigestState::Verified => return None,
         DigestState::Missing => format!("{file} does not exist"),
-        DigestState::Mismatch { found } => format!("{file} has the SHA-256 {found}, the catalogue says {}", entry.sha256),
+        DigestState::Mismatch { found } => {
+            format!("{file} has the SHA-256 {found}, the catalogue says {}", entry.sha256)
+        }
         DigestState::Unreadable { reason } => format!("{file} cannot be read: {reason}"),
     };
     Some(format!("model {id}: {what}; fetch or train it again, or take it out of the catalogue"))

@@ -55,13 +55,17 @@ impl EnhancedJourney {
         if !self.is_within_limits(&token) {
             return End::Pass { path_and_query: source_path };
         }
-        let origin = self.config.routes.get(route.route).map(|route| route.origin.as_str()).unwrap_or_default();
+        let origin =
+            self.config.routes.get(route.route).map(|route| route.origin.as_str()).unwrap_or_default();
         let wanted = Wanted::new(asked.site.clone(), Arc::new(token), origin, path_and_query);
         if let Some(object) = self.store.get(&wanted.key) {
             let now = Instant::now();
             if object.freshness_left(now).is_some() {
                 self.metrics.cache_hits.inc();
                 self.ahead.follow(&wanted, &object);
+                if object.is_due_for_improvement(now) {
+                    self.producer.improve(&wanted);
+                }
                 return respond::object(asked.headers, &object, hit(&object.made_by), now).into();
             }
         }
@@ -86,7 +90,10 @@ impl EnhancedJourney {
     /// anything: no source of these limits reaches a larger picture.
     fn is_within_limits(&self, token: &RenditionToken) -> bool {
         let pixels = u64::from(token.width) * u64::from(token.height);
-        pixels <= u64::from(self.config.enhancer.max_source_pixels) * u64::from(token.scale) * u64::from(token.scale)
+        pixels
+            <= u64::from(self.config.enhancer.max_source_pixels)
+                * u64::from(token.scale)
+                * u64::from(token.scale)
     }
 
     /// The enhanced rendition's media playlist: the source's, a few lines changed. What the player added to its query

@@ -25,8 +25,8 @@ use crate::metrics::{Kind, Metrics, Outcome};
 use crate::plan::{self, Candidate, ModelChoice, Policy, Probe, Refusal, ServePlan};
 use crate::playlists::{Content, Playlists, SourcePlaylist};
 use crate::probes::Probes;
-use crate::respond::{self, Answer, PLAYLIST_TYPE, PlaylistHeaders};
 use crate::rescue::Trouble;
+use crate::respond::{self, Answer, PLAYLIST_TYPE, PlaylistHeaders};
 use crate::site::Site;
 use crate::wanted::spec_of;
 
@@ -54,7 +54,8 @@ impl PlaylistJourney {
         probe_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let known_media = Cache::builder().max_capacity(KNOWN_MEDIA_LIMIT).time_to_live(KNOWN_MEDIA_FOR).build();
+        let known_media =
+            Cache::builder().max_capacity(KNOWN_MEDIA_LIMIT).time_to_live(KNOWN_MEDIA_FOR).build();
         Self { playlists, probes, models, probe_timeout, metrics, known_media }
     }
 
@@ -112,7 +113,12 @@ impl PlaylistJourney {
 impl PlaylistJourney {
     /// Probes the best candidate of each resolution, and the next best where that one cannot be a source: each costs the
     /// origin a playlist and a segment. All of it within one time-out.
-    async fn probe(&self, site: &Site, playlist: &Multivariant, candidates: Vec<Candidate>) -> Vec<(Candidate, Probe)> {
+    async fn probe(
+        &self,
+        site: &Site,
+        playlist: &Multivariant,
+        candidates: Vec<Candidate>,
+    ) -> Vec<(Candidate, Probe)> {
         let give_up = Instant::now() + self.probe_timeout;
         let mut probed: Vec<(Candidate, Probe)> = Vec::with_capacity(candidates.len());
         let ranks: BTreeSet<usize> = candidates.iter().map(|candidate| candidate.rank).collect();
@@ -166,7 +172,8 @@ fn multivariant_answer(
         // CMCD and queries are no headers that `Vary` could name for every cache: each client's answer is its own.
         HeaderValue::from_static("private, no-cache")
     };
-    let content_type = playlist.source.content_type.clone().filter(|_| offers.is_none()).unwrap_or(PLAYLIST_TYPE);
+    let content_type =
+        playlist.source.content_type.clone().filter(|_| offers.is_none()).unwrap_or(PLAYLIST_TYPE);
     let headers = PlaylistHeaders { cache_control, content_type, varies_with: &varies_with };
     Some(respond::playlist(asked.headers, body, headers, Kind::Multivariant, outcome))
 }
@@ -223,7 +230,10 @@ mod tests {
                 user_agent: Some(pattern()),
                 ..nothing.clone()
             },
-            WeakRule { query: Some(NamedMatch { name: "device".to_owned(), matches: pattern() }), ..nothing.clone() },
+            WeakRule {
+                query: Some(NamedMatch { name: "device".to_owned(), matches: pattern() }),
+                ..nothing.clone()
+            },
         ];
         let route = RouteConfig { enhance: EnhanceFor::Weak, weak, ..route };
         assert_eq!(depends_on(&route), ["user-agent", "x-device"]);

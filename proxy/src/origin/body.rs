@@ -75,10 +75,9 @@ impl Window {
         if response.status() != StatusCode::PARTIAL_CONTENT {
             return Ok(Self { skip: range.offset, length });
         }
-        let first = response
-            .headers()
-            .get(CONTENT_RANGE)
-            .and_then(|value| value.to_str().ok()?.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
+        let first = response.headers().get(CONTENT_RANGE).and_then(|value| {
+            value.to_str().ok()?.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok()
+        });
         if first == Some(range.offset) { Ok(Self { skip: 0, length }) } else { Err(OriginError::Range) }
     }
 }

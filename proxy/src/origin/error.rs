@@ -1,7 +1,7 @@
 //! What can go wrong on the way to the origin, and whose fault it is.
 
-use http::{HeaderMap, StatusCode};
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 
 /// Why a fetch gave no usable body.
 #[derive(Debug, Clone, thiserror::Error)]

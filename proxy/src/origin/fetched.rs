@@ -11,7 +11,7 @@ use url::Url;
 #[derive(Debug, Clone)]
 pub enum Fetched {
     /// A body.
-    New(Source),
+    New(Box<Source>),
     /// What the caller has is still true.
     NotModified,
 }
@@ -68,7 +68,11 @@ impl Validator {
     pub fn matches(&self, other: &Self) -> bool {
         match (&self.etag, &other.etag) {
             (Some(a), Some(b)) => a.trim_start_matches("W/") == b.trim_start_matches("W/"),
-            _ => self.last_modified.is_some() && self.last_modified == other.last_modified && self.length == other.length,
+            _ => {
+                self.last_modified.is_some()
+                    && self.last_modified == other.last_modified
+                    && self.length == other.length
+            }
         }
     }
 }
@@ -78,7 +82,9 @@ pub(super) fn caching(headers: &HeaderMap) -> (Option<HeaderValue>, Option<Durat
     let value = headers.get(CACHE_CONTROL).cloned();
     let text = value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
     let seconds = |name: &str| {
-        text.split(',').filter_map(|part| part.trim().strip_prefix(name)?.trim_matches('"').parse().ok()).next()
+        text.split(',')
+            .filter_map(|part| part.trim().strip_prefix(name)?.trim_matches('"').parse().ok())
+            .next()
     };
     let has = |name: &str| text.split(',').any(|part| part.trim() == name);
     let private = has("private") || has("no-store");

@@ -134,7 +134,7 @@ impl Origins {
             return Err(OriginError::Redirect);
         }
         if fetch.url.scheme() == FILE {
-            return file::read(fetch).await.map(Fetched::New);
+            return file::read(fetch).await.map(|source| Fetched::New(Box::new(source)));
         }
         // The semaphore is never closed; without a permit there would only be one more request than meant.
         let _slot = self.slots.acquire().await;
@@ -144,7 +144,9 @@ impl Origins {
             .map_err(|error| failure(&error))?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-                body::read(response, fetch.range, fetch.limit_bytes, &self.metrics).await.map(Fetched::New)
+                body::read(response, fetch.range, fetch.limit_bytes, &self.metrics)
+                    .await
+                    .map(|source| Fetched::New(Box::new(source)))
             }
             StatusCode::NOT_MODIFIED if fetch.unless.is_some() => Ok(Fetched::NotModified),
             status if status.is_redirection() => Err(OriginError::Redirect),

@@ -108,7 +108,8 @@ async fn refusals_come_with_what_a_client_acts_on() {
 
 #[tokio::test]
 async fn what_has_not_changed_is_not_sent_again() {
-    let (url, serving) = origin(vec!["HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n".to_owned()]).await;
+    let (url, serving) =
+        origin(vec!["HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n".to_owned()]).await;
     let known = Validator { etag: Some("\"a\"".into()), ..Validator::default() };
     let fetch = Fetch { unless: Some(&known), ..all(&url) };
     assert_eq!(body(&client(&url, |_| {}), &fetch).await.unwrap(), "not modified");
@@ -125,7 +126,10 @@ async fn redirects_stay_on_configured_origins() {
     assert!(matches!(body(&client, &all(&url)).await, Err(OriginError::Redirect)));
     assert!(serving.await.unwrap()[1].starts_with("get /b "));
     let foreign: Url = "http://127.0.0.1:1/".parse().unwrap();
-    assert!(matches!(body(&client, &all(&foreign)).await, Err(OriginError::Redirect)), "nor is it asked directly");
+    assert!(
+        matches!(body(&client, &all(&foreign)).await, Err(OriginError::Redirect)),
+        "nor is it asked directly"
+    );
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ impl Shared {
         clear: Bytes,
     ) -> Result<EnhancedSegment, Trouble> {
         let spec = spec_of(&job.wanted.token);
-        let mut deadline = Some(job.deadline(&self.config));
+        let mut deadline = job.deadline(&self.config);
         let mut upscaler = spec.upscaler.clone();
         let mut lead_in = Vec::new();
         let mut tried = Tried::default();
@@ -74,7 +74,9 @@ impl Shared {
                     tried.hold = true;
                     lead_in = hold();
                 }
-                Remedy::SourceBytes | Remedy::PassThrough | Remedy::PassOn | Remedy::Status(_) => return Err(trouble),
+                Remedy::SourceBytes | Remedy::PassThrough | Remedy::PassOn | Remedy::Status(_) => {
+                    return Err(trouble);
+                }
             }
         }
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 /// The source's bytes in place of an enhanced segment: as long as it takes for the players that wait now to get them.
 pub(super) const OF_SOURCE_BYTES: Duration = Duration::from_secs(5);
 
-/// Something less than the rendition promises (no time for the model): made anew for those who come later.
-const OF_DEGRADED: Duration = Duration::from_secs(60);
+/// Something less than the rendition promises (no time for the model) is made anew for those who come later, once this is
+/// over and nobody waits for anything.
+pub(super) const IMPROVE_AFTER: Duration = Duration::from_secs(60);
 
 /// A finished presentation whose origin says nothing: its segments hardly ever change, and asking is cheap.
 const OF_FINISHED: Duration = Duration::from_secs(3600);
@@ -23,10 +24,9 @@ const AT_LEAST: Duration = Duration::from_secs(10);
 const AT_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// `max_age`: what the origin allows.
-pub(super) fn of(max_age: Option<Duration>, finished: bool, degraded: bool) -> Duration {
+pub(super) fn of(max_age: Option<Duration>, finished: bool) -> Duration {
     let default = if finished { OF_FINISHED } else { OF_LIVE };
-    let allowed = max_age.map_or(default, |max_age| max_age.clamp(AT_LEAST, AT_MOST));
-    if degraded { allowed.min(OF_DEGRADED) } else { allowed }
+    max_age.map_or(default, |max_age| max_age.clamp(AT_LEAST, AT_MOST))
 }
 
 #[cfg(test)]
@@ -36,16 +36,14 @@ mod tests {
     #[test]
     fn freshness() {
         let seconds = |age| Some(Duration::from_secs(age));
-        for (max_age, finished, degraded, expected) in [
-            (None, true, false, OF_FINISHED),
-            (None, false, false, OF_LIVE),
-            (seconds(0), true, false, AT_LEAST),
-            (seconds(300), false, false, Duration::from_secs(300)),
-            (seconds(10_000_000), true, false, AT_MOST),
-            (None, true, true, OF_DEGRADED),
-            (seconds(20), true, true, Duration::from_secs(20)),
+        for (max_age, finished, expected) in [
+            (None, true, OF_FINISHED),
+            (None, false, OF_LIVE),
+            (seconds(0), true, AT_LEAST),
+            (seconds(300), false, Duration::from_secs(300)),
+            (seconds(10_000_000), true, AT_MOST),
         ] {
-            assert_eq!(of(max_age, finished, degraded), expected, "{max_age:?} {finished} {degraded}");
+            assert_eq!(of(max_age, finished), expected, "{max_age:?} {finished}");
         }
     }
 }

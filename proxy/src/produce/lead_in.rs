@@ -21,7 +21,8 @@ impl Shared {
             found.push(clear.clone());
             let limits = self.config.enhancer.clone();
             let info =
-                tokio::task::spawn_blocking(move || acuity_enhancer::probe(init.as_deref(), clear, &limits)).await;
+                tokio::task::spawn_blocking(move || acuity_enhancer::probe(init.as_deref(), clear, &limits))
+                    .await;
             if matches!(info, Ok(Ok(info)) if info.opens_on_idr) {
                 break;
             }
@@ -37,7 +38,9 @@ fn before(playlist: &MediaPlaylist, at: usize) -> impl Iterator<Item = &Segment>
     let reach = playlist.segments.get(at.saturating_sub(REACH)..at).unwrap_or_default();
     let belongs = move |segment: &&Segment| {
         own.is_some_and(|own| {
-            own.discontinuity_sequence == segment.discontinuity_sequence && own.map == segment.map && !segment.gap
+            own.discontinuity_sequence == segment.discontinuity_sequence
+                && own.map == segment.map
+                && !segment.gap
         })
     };
     reach.iter().rev().take_while(belongs)

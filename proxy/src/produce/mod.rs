@@ -6,6 +6,7 @@
 
 mod enhance;
 mod freshness;
+mod job;
 mod lead_in;
 
 use std::sync::Arc;
@@ -13,23 +14,24 @@ use std::time::{Duration, Instant};
 
 use acuity_config::Config;
 use acuity_enhancer::{Enhancer, MadeBy};
-use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::cache::flight::{FlightError, Flights, Role, Urgency};
 use crate::cache::key::ObjectKey;
 use crate::cache::store::{NewObject, Object, Store};
-use crate::crypt::SegmentCipher;
-use crate::deadline::{self, Hurry};
-use crate::hls::media::{Map, MediaPlaylist, Segment};
+use crate::deadline::Hurry;
 use crate::hls::Found;
+use crate::hls::media::{Map, MediaPlaylist, Segment};
 use crate::inputs::{Ingredients, Inputs};
 use crate::metrics::{Kind, Metrics, Outcome};
-use crate::origin::{OriginError, Source};
-use crate::playlists::{Playlists, target_duration};
+use crate::origin::Source;
+use crate::playlists::Playlists;
 use crate::rescue::{Remedy, Tried, Trouble};
 use crate::wanted::{Wanted, spec_of};
+
+pub use job::SOURCE;
+use job::{Job, MP4, Reason, content_type, is_improvable, seal};
 
 /// Objects being made at one time. Each holds a source segment, its clear copy and its enhanced one (a few megabytes), so
 /// this bounds the memory outside of caches; those who wait for a place hold nothing.
@@ -73,15 +75,6 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
 }
 
-/// Why an object is made.
-#[derive(Debug, Clone, Copy)]
-enum Reason {
-    /// A player asked at this time.
-    Viewer { asked: Instant, hurry: Hurry },
-    /// A player got a segment at this time that begins so much before it.
-    Ahead { asked: Instant, media: Duration },
-}
-
 impl Producer {
     /// A producer from its parts.
     #[must_use]
@@ -118,7 +111,11 @@ impl Producer {
     }
 
     async fn join(&self, wanted: &Wanted, reason: Reason) -> Made {
-        let joined = self.0.flights.join(wanted.key, |urgency| self.clone().make(wanted.clone(), reason, urgency)).await;
+        let joined = self
+            .0
+            .flights
+            .join(wanted.key, |urgency| self.clone().make(wanted.clone(), reason, urgency))
+            .await;
         match joined {
             Ok((Ok((object, Outcome::Made)), Role::Joined)) => Ok((object, Outcome::Joined)),
             Ok((made, _)) => made,
@@ -137,6 +134,16 @@ impl Producer {
         self.0.flights.launch(wanted.key, |urgency| self.clone().make(wanted.clone(), reason, urgency))
     }
 
+    /// Starts making an object anew that is there but less than was promised, if nothing else is being made: others'
+    /// segments come first.
+    pub fn improve(&self, wanted: &Wanted) {
+        if self.0.flights.is_empty() {
+            self.0
+                .flights
+                .launch(wanted.key, |urgency| self.clone().make(wanted.clone(), Reason::Improve, urgency));
+        }
+    }
+
     /// Objects being made or waited for.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -145,7 +152,7 @@ impl Producer {
 
     async fn make(self, wanted: Wanted, reason: Reason, urgency: Urgency) -> Made {
         let made = self.0.make(&wanted, reason, &urgency).await;
-        if let Reason::Ahead { .. } = reason {
+        if let Reason::Ahead { .. } | Reason::Improve = reason {
             let outcome = match &made {
                 Ok((_, Outcome::SourceBytes)) => "source_bytes",
                 Ok(_) if urgency.is_waited_for() => "made_and_waited_for",
@@ -162,9 +169,14 @@ impl Producer {
 }
 
 impl Shared {
-    async fn make(&self, wanted: &Wanted, reason: Reason, urgency: &Urgency) -> Result<(Arc<Object>, Outcome), Trouble> {
+    async fn make(
+        &self,
+        wanted: &Wanted,
+        reason: Reason,
+        urgency: &Urgency,
+    ) -> Result<(Arc<Object>, Outcome), Trouble> {
         // Between the look into the cache and the start of this flight another one may have landed.
-        let kept = self.store.get(&wanted.key);
+        let kept = self.store.get(&wanted.key).filter(|_| !matches!(reason, Reason::Improve));
         if let Some(object) = kept.as_ref().filter(|object| object.freshness_left(Instant::now()).is_some()) {
             return Ok((Arc::clone(object), Outcome::Hit));
         }
@@ -225,7 +237,7 @@ impl Shared {
         if let Some(kept) = kept.filter(|kept| kept.validator.is_conditional() && &*kept.made_by != SOURCE) {
             let (target, range) = (&segment.target, segment.byte_range);
             if self.inputs.is_unchanged(&job.wanted.site, target, range, &kept.validator).await? {
-                let object = Arc::new(kept.confirmed_again(freshness::of(None, job.playlist.ended, false)));
+                let object = Arc::new(kept.confirmed_again(freshness::of(None, job.playlist.ended)));
                 self.store.put(job.wanted.key, Arc::clone(&object));
                 return Ok((object, Outcome::Revalidated));
             }
@@ -247,7 +259,9 @@ impl Shared {
         let enhanced = match self.enhance(job, at, init, clear).await {
             Ok(enhanced) => enhanced,
             // Nobody waits for it and its place in the queue went to somebody who does.
-            Err(trouble) if trouble.remedy(Tried::default()) == Remedy::Wait && !job.urgency.is_waited_for() => {
+            Err(trouble)
+                if trouble.remedy(Tried::default()) == Remedy::Wait && !job.urgency.is_waited_for() =>
+            {
                 return Err(trouble);
             }
             Err(trouble) => return self.give_up(job, &source, &trouble, Kind::Segment),
@@ -266,7 +280,8 @@ impl Shared {
                 MadeBy::Plain => "plain".into(),
                 MadeBy::Untouched => "untouched".into(),
             },
-            fresh_for: freshness::of(source.max_age, job.playlist.ended, report.fallback.is_some()),
+            fresh_for: freshness::of(source.max_age, job.playlist.ended),
+            improve_after: is_improvable(&report, &job.wanted.token).then_some(freshness::IMPROVE_AFTER),
             seconds: job.started.elapsed().as_secs_f64(),
         };
         Ok((self.keep(job, object), Outcome::Made))
@@ -276,8 +291,10 @@ impl Shared {
         let Ingredients { source, clear, cipher } = self.inputs.init(&job.wanted.site, map).await?;
         let (spec, config) = (spec_of(&job.wanted.token), Arc::clone(&self.config));
         // Opening an encoder for its parameter sets takes milliseconds.
-        let made =
-            tokio::task::spawn_blocking(move || acuity_enhancer::enhanced_init(&clear, &spec, &config.enhancer)).await;
+        let made = tokio::task::spawn_blocking(move || {
+            acuity_enhancer::enhanced_init(&clear, &spec, &config.enhancer)
+        })
+        .await;
         let bytes = match made {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) => return self.give_up(job, &source, &Trouble::Enhance(error), Kind::Init),
@@ -289,7 +306,8 @@ impl Shared {
             kind: Kind::Init,
             validator: source.validator.clone(),
             made_by: "init".into(),
-            fresh_for: freshness::of(source.max_age, job.playlist.ended, false),
+            fresh_for: freshness::of(source.max_age, job.playlist.ended),
+            improve_after: None,
             seconds: job.started.elapsed().as_secs_f64(),
         };
         Ok((self.keep(job, object), Outcome::Made))
@@ -305,7 +323,7 @@ impl Shared {
     ) -> Result<(Arc<Object>, Outcome), Trouble> {
         self.metrics.fallbacks.with_label_values(&[trouble.label()]).inc();
         tracing::warn!(path = %job.wanted.path_and_query, %trouble, "the source's bytes are served");
-        let mp4 = kind == Kind::Init || job.playlist.maps.first().is_some();
+        let mp4 = kind == Kind::Init || !job.playlist.maps.is_empty();
         let object = NewObject {
             bytes: source.bytes.clone(),
             content_type: content_type(mp4, &source.bytes),
@@ -313,6 +331,7 @@ impl Shared {
             validator: source.validator.clone(),
             made_by: SOURCE.into(),
             fresh_for: freshness::OF_SOURCE_BYTES,
+            improve_after: None,
             seconds: job.started.elapsed().as_secs_f64(),
         };
         Ok((self.keep(job, object), Outcome::SourceBytes))
@@ -323,42 +342,4 @@ impl Shared {
         self.store.put(job.wanted.key, Arc::clone(&object));
         object
     }
-}
-
-/// One object being made.
-struct Job<'a> {
-    wanted: &'a Wanted,
-    reason: Reason,
-    urgency: &'a Urgency,
-    playlist: &'a MediaPlaylist,
-    started: Instant,
-}
-
-impl Job<'_> {
-    /// When the result stops being useful.
-    fn deadline(&self, config: &Config) -> Instant {
-        let policy = &config.enhancer.deadline;
-        let target = target_duration(self.playlist).unwrap_or(Duration::from_secs(4));
-        match self.reason {
-            Reason::Viewer { asked, hurry } => asked + deadline::for_viewer(policy, target, hurry),
-            Reason::Ahead { asked, media } => asked + deadline::for_ahead(policy, media),
-        }
-    }
-}
-
-/// `made_by` of objects that are the source's bytes.
-pub const SOURCE: &str = "source";
-const MP4: &str = "video/mp4";
-const TRANSPORT_STREAM: &str = "video/mp2t";
-
-fn content_type(has_init: bool, clear: &[u8]) -> &'static str {
-    let is_box = matches!(clear.get(4..8), Some(b"ftyp" | b"styp" | b"moof" | b"sidx" | b"emsg" | b"prft"));
-    if has_init || is_box { MP4 } else { TRANSPORT_STREAM }
-}
-
-/// Encrypts what was encrypted.
-async fn seal(cipher: Option<SegmentCipher>, clear: Bytes) -> Result<Bytes, Trouble> {
-    let Some(cipher) = cipher else { return Ok(clear) };
-    let sealed = tokio::task::spawn_blocking(move || cipher.encrypt(&clear)).await;
-    sealed.map_err(|_| Trouble::Origin(OriginError::Range)).or(Err(Trouble::Flight(FlightError::Lost)))
 }

@@ -43,7 +43,8 @@ impl CacheStatus<'_> {
         }
         if let Some(detail) = self.detail {
             // A structured field's string: printable ASCII, no quotes or backslashes in our own names.
-            let safe: String = detail.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
+            let safe: String =
+                detail.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
             member.push_str(&format!("; detail=\"{safe}\""));
         }
         member
@@ -58,7 +59,10 @@ mod tests {
     #[test]
     fn members() {
         let member = |outcome, ttl_seconds, detail| CacheStatus { outcome, ttl_seconds, detail }.member();
-        assert_eq!(member(Outcome::Hit, Some(30), Some("generic-x2-s")), "acuity; hit; ttl=30; detail=\"generic-x2-s\"");
+        assert_eq!(
+            member(Outcome::Hit, Some(30), Some("generic-x2-s")),
+            "acuity; hit; ttl=30; detail=\"generic-x2-s\""
+        );
         assert_eq!(member(Outcome::Joined, None, None), "acuity; fwd=uri-miss; stored; collapsed");
         assert_eq!(member(Outcome::Passed, None, None), "acuity; fwd=bypass");
         assert_eq!(member(Outcome::Hit, None, Some("a\"\r\nb")), "acuity; hit; detail=\"ab\"");

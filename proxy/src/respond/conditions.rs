@@ -25,7 +25,8 @@ pub fn evaluate(headers: &HeaderMap, etag: &str) -> Condition {
     if headers.contains_key(IF_MATCH) && !lists(headers, IF_MATCH, |tag| strong(tag, etag)) {
         return Condition::Failed;
     }
-    if headers.contains_key(IF_NONE_MATCH) && lists(headers, IF_NONE_MATCH, |tag| opaque(tag) == opaque(etag)) {
+    if headers.contains_key(IF_NONE_MATCH) && lists(headers, IF_NONE_MATCH, |tag| opaque(tag) == opaque(etag))
+    {
         return Condition::NotModified;
     }
     let range_holds = match headers.get(IF_RANGE) {
@@ -70,7 +71,8 @@ mod tests {
     fn conditions() {
         let send = Condition::Send { range_holds: true };
         let no_range = Condition::Send { range_holds: false };
-        let table: &[(&[(http::HeaderName, &str)], &str, Condition)] = &[
+        type Row<'a> = (&'a [(http::HeaderName, &'a str)], &'a str, Condition);
+        let table: &[Row<'_>] = &[
             (&[], "\"a\"", send),
             (&[(IF_NONE_MATCH, "\"a\"")], "\"a\"", Condition::NotModified),
             (&[(IF_NONE_MATCH, "W/\"a\"")], "\"a\"", Condition::NotModified),

@@ -38,7 +38,9 @@ pub fn allow(request: &HeaderMap, response: &mut HeaderMap) {
     response.append(VARY, HeaderValue::from_static("Origin"));
     response.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("Age, Cache-Status, Content-Length, Content-Range, Date, ETag, Server-Timing, X-Request-Id"),
+        HeaderValue::from_static(
+            "Age, Cache-Status, Content-Length, Content-Range, Date, ETag, Server-Timing, X-Request-Id",
+        ),
     );
     response.insert(TIMING_ALLOW_ORIGIN, ANY);
 }

@@ -21,7 +21,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    RANGE, VARY,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -86,7 +87,7 @@ pub fn object(request: &HeaderMap, object: &Object, outcome: Outcome, now: Insta
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(object.content_type));
     }
     let left = object.freshness_left(now).unwrap_or_default();
-    headers.insert(CACHE_CONTROL, value(&format!("public, max-age={}", left.as_secs())));
+    headers.insert(CACHE_CONTROL, value(&format!("public, max-age={}", object.lifetime(now).as_secs())));
     headers.insert(AGE, HeaderValue::from(now.saturating_duration_since(object.confirmed).as_secs()));
     let detail = Some(&*object.made_by);
     CacheStatus { outcome, ttl_seconds: Some(left.as_secs()), detail }.append_to(headers);
@@ -139,7 +140,8 @@ pub fn playlist(
         Condition::Failed => Answer::new(StatusCode::PRECONDITION_FAILED, Bytes::new(), kind, outcome),
         // A range of a text that is being rewritten means nothing.
         Condition::Send { .. } => {
-            let packed = encoding::takes_gzip(text(request, ACCEPT_ENCODING)).then(|| encoding::gzip(&body)).flatten();
+            let packed =
+                encoding::takes_gzip(text(request, ACCEPT_ENCODING)).then(|| encoding::gzip(&body)).flatten();
             let mut answer = Answer::new(StatusCode::OK, Bytes::new(), kind, outcome);
             if let Some(packed) = packed {
                 answer.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -168,7 +170,8 @@ pub fn playlist(
 pub fn refusal(request: &HeaderMap, refusal: &Refusal, kind: Kind) -> Answer {
     let mut answer = Answer::new(refusal.status, refusal.body.clone(), kind, Outcome::OriginError);
     answer.headers = refusal.headers.clone();
-    CacheStatus { outcome: Outcome::OriginError, ttl_seconds: None, detail: None }.append_to(&mut answer.headers);
+    CacheStatus { outcome: Outcome::OriginError, ttl_seconds: None, detail: None }
+        .append_to(&mut answer.headers);
     cors::allow(request, &mut answer.headers);
     answer
 }

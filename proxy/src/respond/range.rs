@@ -37,7 +37,9 @@ pub fn select(header: Option<&str>, length: usize) -> Selected {
             (0, _) | (_, 0) => Selected::Unsatisfiable,
             _ => Selected::Part { first: length.saturating_sub(suffix), last: length - 1 },
         },
-        (Position::At(first), Position::Absent) if first < length => Selected::Part { first, last: length - 1 },
+        (Position::At(first), Position::Absent) if first < length => {
+            Selected::Part { first, last: length - 1 }
+        }
         (Position::At(first), Position::At(last)) if last < first => Selected::Whole,
         (Position::At(first), Position::At(last)) if first < length => {
             Selected::Part { first, last: last.min(length - 1) }
@@ -118,7 +120,9 @@ mod tests {
         for length in 0..6_usize {
             for first in 0..8 {
                 for last in 0..8 {
-                    for header in [format!("bytes={first}-{last}"), format!("bytes={first}-"), format!("bytes=-{last}")] {
+                    for header in
+                        [format!("bytes={first}-{last}"), format!("bytes={first}-"), format!("bytes=-{last}")]
+                    {
                         if let Selected::Part { first, last } = select(Some(&header), length) {
                             assert!(first <= last && last < length, "{header} of {length}: {first}..={last}");
                         }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, IF_NONE_MATCH, IF_RANGE};
 use http::HeaderName;
+use http::header::{CONTENT_LENGTH, IF_NONE_MATCH, IF_RANGE};
 
 use super::*;
 use crate::cache::store::NewObject;
@@ -23,6 +23,7 @@ fn segment() -> Object {
         validator: Validator::default(),
         made_by: "generic-x2-s".into(),
         fresh_for: Duration::from_secs(60),
+        improve_after: None,
         seconds: 0.5,
     })
 }
@@ -37,7 +38,7 @@ fn a_whole_segment() {
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.body.len(), 100);
     assert_eq!(answer.headers[CONTENT_TYPE], "video/mp2t");
-    assert_eq!(answer.headers[CACHE_CONTROL], "public, max-age=58");
+    assert_eq!(answer.headers[CACHE_CONTROL], "public, max-age=60");
     assert_eq!(answer.headers[AGE], "2");
     assert_eq!(answer.headers[ACCEPT_RANGES], "bytes");
     assert_eq!(answer.headers["cache-status"], "acuity; hit; ttl=58; detail=\"generic-x2-s\"");

@@ -10,8 +10,8 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 use crate::cli::Failure;
-use crate::hls::multivariant::{DeclaredVideo, Multivariant, Resolution};
 use crate::hls::media::{Map, MediaPlaylist};
+use crate::hls::multivariant::{DeclaredVideo, Multivariant, Resolution};
 use crate::hls::uri::path_and_query_of;
 use crate::inputs::Inputs;
 use crate::metrics::Metrics;
@@ -51,7 +51,8 @@ impl Rendition {
             route.origin = root.clone();
         }
         let metrics = Arc::new(Metrics::register(&Registry::new()).map_err(Failure::running)?);
-        let origins = Origins::new(config.origin.clone(), std::iter::once(&root), metrics).map_err(Failure::running)?;
+        let origins =
+            Origins::new(config.origin.clone(), std::iter::once(&root), metrics).map_err(Failure::running)?;
         let (origins, sites) = (Arc::new(origins), Arc::new(Sites::new(&config.routes)));
         let playlists = Playlists::new(Arc::clone(&origins), Arc::clone(&sites), config.cache.clone());
         let inputs = Inputs::new(origins, sites, &config);
@@ -94,7 +95,9 @@ impl Rendition {
 
     /// Pictures per 1000 seconds.
     pub(super) fn frame_rate_milli(&self) -> Result<u32, Failure> {
-        self.facts.frame_rate_milli.ok_or_else(|| Failure::fault("the frame rate cannot be told from the first segment"))
+        self.facts
+            .frame_rate_milli
+            .ok_or_else(|| Failure::fault("the frame rate cannot be told from the first segment"))
     }
 
     /// The rate the edge would choose for a variant of which nothing but the first segment is known.
@@ -124,11 +127,16 @@ fn limits(config: &EnhancerConfig) -> EnhancerConfig {
     EnhancerConfig { max_source_pixels: 2048 * 2048, ..config.clone() }
 }
 
-async fn media_playlist(playlists: &Playlists, site: &Site, path: &str) -> Result<Arc<MediaPlaylist>, Failure> {
+async fn media_playlist(
+    playlists: &Playlists,
+    site: &Site,
+    path: &str,
+) -> Result<Arc<MediaPlaylist>, Failure> {
     let mut path = path.to_owned();
     // A multivariant playlist leads to a media playlist; one that leads to another multivariant one is broken.
     for _ in 0..2 {
-        let (playlist, _) = playlists.get(site, &path, None).await.map_err(|trouble| cannot_fetch(&path, &trouble))?;
+        let (playlist, _) =
+            playlists.get(site, &path, None).await.map_err(|trouble| cannot_fetch(&path, &trouble))?;
         match &playlist.content {
             Content::Media(media) => return Ok(Arc::clone(media)),
             Content::Multivariant(multivariant) => path = best_variant(multivariant)?,
@@ -146,7 +154,10 @@ fn best_variant(playlist: &Multivariant) -> Result<String, Failure> {
     };
     let best = playlist.variants.iter().filter(suits).max_by_key(|variant| variant.bandwidth_bps);
     let best = best.ok_or_else(|| {
-        Failure::Fault(format!("no H.264 variant of at most {MAX_SOURCE_LINES} lines among {}", playlist.variants.len()))
+        Failure::Fault(format!(
+            "no H.264 variant of at most {MAX_SOURCE_LINES} lines among {}",
+            playlist.variants.len()
+        ))
     })?;
     best.target
         .edge()
@@ -159,14 +170,17 @@ async fn init(inputs: &Inputs, site: &Site, playlist: &MediaPlaylist) -> Result<
     let same = |a: &Map, b: &Map| a.target == b.target && a.byte_range == b.byte_range;
     let Some((first, others)) = playlist.maps.split_first() else { return Ok(None) };
     if !others.iter().all(|other| same(first, other)) {
-        return Err(Failure::fault("the stream changes its init section on the way; enhance its parts one by one"));
+        return Err(Failure::fault(
+            "the stream changes its init section on the way; enhance its parts one by one",
+        ));
     }
     let init = inputs.init(site, first).await.map_err(|trouble| cannot_fetch(&first.uri, &trouble))?;
     Ok(Some(init.clear))
 }
 
 async fn clear(inputs: &Inputs, site: &Site, playlist: &MediaPlaylist, at: usize) -> Result<Bytes, Failure> {
-    let segment = playlist.segments.get(at).ok_or_else(|| Failure::fault("the playlist lists no segments"))?;
+    let segment =
+        playlist.segments.get(at).ok_or_else(|| Failure::fault("the playlist lists no segments"))?;
     let fetched = async {
         let source = inputs.segment(site, segment).await?;
         inputs.open(site, segment, source).await

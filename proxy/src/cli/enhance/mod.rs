@@ -119,7 +119,8 @@ fn locate(input: &str, scratch: &Path) -> Result<url::Url, Failure> {
     let playlist = if is_playlist {
         path
     } else {
-        remux::package(&path, scratch, SEGMENT_SECONDS).map_err(|error| Failure::Fault(with_causes(&error)))?
+        remux::package(&path, scratch, SEGMENT_SECONDS)
+            .map_err(|error| Failure::Fault(with_causes(&error)))?
     };
     url::Url::from_file_path(&playlist).map_err(|()| Failure::Fault(format!("{input} has no absolute path")))
 }
@@ -131,7 +132,8 @@ fn upscaler(args: &Args) -> Result<(Catalogue, Upscaler), Failure> {
     }
     let directory = args.places.models(Path::new("models/zoo"));
     let hint = "(--models names another, --baseline bicubic needs none)";
-    let all = Catalogue::load(&directory).map_err(|error| Failure::Fault(format!("{} {hint}", with_causes(&error))))?;
+    let all = Catalogue::load(&directory)
+        .map_err(|error| Failure::Fault(format!("{} {hint}", with_causes(&error))))?;
     let catalogue = match &args.model {
         None => all,
         Some(id) => all.only(id).ok_or_else(|| {
@@ -142,7 +144,8 @@ fn upscaler(args: &Args) -> Result<(Catalogue, Upscaler), Failure> {
     let sets = catalogue.sets();
     let generic = sets.iter().find(|set| set.cluster() == "generic" && set.scale() == SCALE);
     let set = generic.or_else(|| sets.iter().find(|set| set.scale() == SCALE));
-    let set = set.ok_or_else(|| Failure::Fault(format!("no model enlarges x{SCALE} in {}", directory.display())))?;
+    let set =
+        set.ok_or_else(|| Failure::Fault(format!("no model enlarges x{SCALE} in {}", directory.display())))?;
     if let Some(entry) = set.entries().iter().find(|entry| entry.read_verified().is_err()) {
         let why = entry.read_verified().err().map(|error| with_causes(&error)).unwrap_or_default();
         return Err(Failure::Fault(format!("model {}: {why}", entry.id)));
@@ -162,7 +165,9 @@ fn start(config: &Config, catalogue: Catalogue) -> Result<Enhancer, Failure> {
     spinner.finish_and_clear();
     match enhancer.readiness() {
         Readiness::Ready => Ok(enhancer),
-        Readiness::Starting | Readiness::Stopped => Err(Failure::running("the enhancer stopped while starting")),
+        Readiness::Starting | Readiness::Stopped => {
+            Err(Failure::running("the enhancer stopped while starting"))
+        }
     }
 }
 
@@ -177,12 +182,15 @@ fn enhance_all(
     let mut out = BufWriter::new(File::create(to).map_err(Failure::running)?);
     let bar = ProgressBar::new((rendition.seconds() * 10.0).ceil() as u64);
     // The template is a constant; if it were wrong the bar would be plain.
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}  {elapsed} of about {duration}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}  {elapsed} of about {duration}")
+    {
         bar.set_style(style);
     }
     let mut summary = Summary::begin();
     if let Some(init) = rendition.init() {
-        let enhanced = acuity_enhancer::enhanced_init(init, spec, &config.enhancer).map_err(Failure::running)?;
+        let enhanced =
+            acuity_enhancer::enhanced_init(init, spec, &config.enhancer).map_err(Failure::running)?;
         out.write_all(&enhanced).map_err(Failure::running)?;
     }
     work::run(rendition, enhancer, spec, config.enhancer.lanes, &mut |segment| {

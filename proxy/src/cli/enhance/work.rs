@@ -45,10 +45,8 @@ pub(super) fn run(
         if before.len() > LEAD_IN {
             before.pop_front();
         }
-        if working.len() > lanes {
-            if let Some(job) = working.pop_front() {
-                done(finish(rendition, enhancer, spec, job)?)?;
-            }
+        if let Some(job) = (working.len() > lanes).then(|| working.pop_front()).flatten() {
+            done(finish(rendition, enhancer, spec, job)?)?;
         }
     }
     for job in working {
@@ -57,7 +55,12 @@ pub(super) fn run(
     Ok(())
 }
 
-fn request(rendition: &Rendition, segment: Bytes, lead_in: Vec<Bytes>, spec: RenditionSpec) -> EnhanceRequest {
+fn request(
+    rendition: &Rendition,
+    segment: Bytes,
+    lead_in: Vec<Bytes>,
+    spec: RenditionSpec,
+) -> EnhanceRequest {
     EnhanceRequest {
         init: rendition.init().cloned(),
         lead_in,

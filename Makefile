@@ -1,0 +1,38 @@
+# The recipes people run; continuous integration runs the same ones (.ci/run calls `make test`).
+# Everything fetched or generated lands below .acuity/, target/ and tests/browser/node_modules/, all ignored by git.
+
+.DEFAULT_GOAL := help
+export ORIGIN
+.PHONY: help setup build run test lint format openvino clean-media
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run ORIGIN=https://origin.example/path   puts the edge before your own origin instead"
+
+setup: ## install what is missing: build tools, FFmpeg's libraries, ONNX Runtime
+	@scripts/setup.sh run
+
+build: ## the release binary, target/release/acuity
+	@scripts/setup.sh build
+	cargo build --release --package acuity
+
+run: ## a real film through the edge, a table of what it gained, and a page that shows it
+	@scripts/run.sh
+
+test: ## every test there is: Rust, trainer, browser
+	@scripts/test.sh
+
+lint: ## formatting and clippy, as the tests demand them
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+format: ## format the Rust sources
+	cargo fmt --all
+
+openvino: ## also fetch ONNX Runtime with the OpenVINO provider (x86_64)
+	@scripts/setup.sh build
+	@scripts/fetch-onnxruntime.sh openvino
+
+clean-media: ## forget the sample film and its ladder
+	rm -rf .acuity/media .acuity/sample

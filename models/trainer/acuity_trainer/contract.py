@@ -1,0 +1,28 @@
+"""The tensor contract, version 1: what every network in the zoo takes and gives.
+
+It exists once here and once in the Rust catalogue crate; the edge compares a
+model's real inputs and outputs with it before the first frame. Change both, and
+the version, together.
+"""
+
+VERSION = 1
+
+# Highest operator set that the oldest supported runtime loads (ONNX Runtime 1.24
+# inside the OpenVINO build takes far newer ones; 17 is what torch 1.13 knew too).
+OPSET = 17
+IR_VERSION = 8
+
+# One input: the video's own 8-bit luma code values, in the range the stream
+# declares (usually 16..235), shape [batch, 1, H, W], uint8.
+INPUT_NAME = "luma"
+# One output: the same code values at `SCALE` times the size,
+# shape [batch, 1, SCALE * H, SCALE * W], uint8, already rounded and clipped.
+OUTPUT_NAME = "luma_out"
+SCALE = 2
+
+# The catalogue's tiers: width of the body (a multiple of 16, which is what vector units
+# like) and number of 3x3 layers between the first and the last convolution.
+TIERS = {
+    "s": {"channels": 16, "body_layers": 4},
+    "m": {"channels": 32, "body_layers": 4},
+}

@@ -1,0 +1,128 @@
+"""Writes a trained network as ONNX under the tensor contract.
+
+The graph is built node by node from the collapsed kernels instead of traced, so
+the same weights give the same bytes under every PyTorch, and nothing is in it
+that a runtime would have to optimise away:
+
+    luma u8 -> Cast -> Pad(edge) -+-> Conv 5x5 + Relu -> (Conv 3x3 + Relu) * n -> Conv 3x3 -+
+                                  +-> Conv 5x5 (interpolation, 4 phases) -------------------+-> Add
+    -> DepthToSpace(2) -> Clip(0, 255.5) -> Cast -> luma_out u8
+
+Scaling to 0..1 and back is folded into the first and last kernels, rounding (+0.5
+before a cast that truncates) into the last bias.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from . import __version__, contract
+from .networks import PAD
+
+# The last code value plus what the cast cuts off; 255.5 itself would do, a little less is safe in half precision too.
+CEILING = 255.49
+
+
+def build(layers, metadata):
+    """An onnx.ModelProto from `UpscaleNet.collapsed()` and a dictionary of strings about its making."""
+    names = [name for name, _, _ in layers]
+    body = [name for name in names if name.startswith("body")]
+    initializers, nodes = [], []
+
+    def constant(name, value, dtype=np.float32):
+        initializers.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    for name, weight, bias in layers:
+        if name == "head":
+            weight = weight / 255.0
+        if name == "tail":
+            weight, bias = weight * 255.0, bias * 255.0
+        if name == "skip":
+            # Works on code values directly; its bias carries the rounding.
+            bias = bias * 255.0 + 0.5
+        constant(f"{name}.weight", weight)
+        constant(f"{name}.bias", bias)
+
+    def conv(name, source, size, relu):
+        pad = 0 if size == 2 * PAD + 1 else size // 2
+        nodes.append(
+            helper.make_node(
+                "Conv",
+                [source, f"{name}.weight", f"{name}.bias"],
+                [f"{name}.out"],
+                name=name,
+                kernel_shape=[size, size],
+                pads=[pad] * 4,
+            )
+        )
+        if not relu:
+            return f"{name}.out"
+        nodes.append(helper.make_node("Relu", [f"{name}.out"], [f"{name}.relu"], name=f"{name}.relu"))
+        return f"{name}.relu"
+
+    nodes.append(helper.make_node("Cast", [contract.INPUT_NAME], ["code"], name="code", to=TensorProto.FLOAT))
+    pads = constant("pads", [0, 0, PAD, PAD, 0, 0, PAD, PAD], np.int64)
+    nodes.append(helper.make_node("Pad", ["code", pads], ["padded"], name="padded", mode="edge"))
+    plain = conv("skip", "padded", 2 * PAD + 1, relu=False)
+    features = conv("head", "padded", 2 * PAD + 1, relu=True)
+    for name in body:
+        features = conv(name, features, 3, relu=True)
+    detail = conv("tail", features, 3, relu=False)
+    nodes.append(helper.make_node("Add", [detail, plain], ["phases"], name="phases"))
+    nodes.append(
+        helper.make_node("DepthToSpace", ["phases"], ["picture"], name="picture", blocksize=contract.SCALE, mode="CRD")
+    )
+    nodes.append(
+        helper.make_node(
+            "Clip", ["picture", constant("floor", 0.0), constant("ceiling", CEILING)], ["clipped"], name="clipped"
+        )
+    )
+    nodes.append(helper.make_node("Cast", ["clipped"], [contract.OUTPUT_NAME], name="rounded", to=TensorProto.UINT8))
+
+    shape = ["batch", 1, "height", "width"]
+    graph = helper.make_graph(
+        nodes,
+        metadata["id"],
+        [helper.make_tensor_value_info(contract.INPUT_NAME, TensorProto.UINT8, shape)],
+        [
+            helper.make_tensor_value_info(
+                contract.OUTPUT_NAME, TensorProto.UINT8, ["batch", 1, "height_out", "width_out"]
+            )
+        ],
+        initializers,
+    )
+    model = helper.make_model(
+        graph,
+        producer_name="acuity-trainer",
+        producer_version=__version__,
+        opset_imports=[helper.make_opsetid("", contract.OPSET)],
+        ir_version=contract.IR_VERSION,
+    )
+    for key in sorted(metadata):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, str(metadata[key])
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def write(path, layers, metadata):
+    """Writes the model; returns its bytes."""
+    data = build(layers, metadata).SerializeToString(deterministic=True)
+    path.write_bytes(data)
+    return data
+
+
+def session(data, threads=1):
+    """An ONNX Runtime CPU session of a model's bytes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def upscale(run, luma):
+    """One Y plane uint8 [h, w] through a session: uint8 [2h, 2w]."""
+    return run.run([contract.OUTPUT_NAME], {contract.INPUT_NAME: np.ascontiguousarray(luma)[None, None]})[0][0, 0]

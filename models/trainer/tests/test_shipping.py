@@ -1,0 +1,159 @@
+"""What leaves the trainer: ONNX under the contract, catalogue, records, and the zoo as it is."""
+
+import hashlib
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+from acuity_trainer import catalogue, contract
+from acuity_trainer.results import ClipResult, Score
+
+ZOO = Path(__file__).resolve().parents[2] / "zoo"
+
+try:
+    import onnx
+    import onnxruntime  # noqa: F401
+except ImportError as missing:
+    onnx = None
+    WHY = f"onnx and onnxruntime are not here ({missing}); see requirements.lock"
+else:
+    WHY = ""
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+
+def measured_clip(name="clip"):
+    methods = {
+        "bicubic": Score(30.0, 0.9),
+        "lanczos": Score(30.2, 0.91),
+        "m": Score(30.9, 0.92),
+        "m+x264": Score(30.7, 0.915),
+    }
+    return ClipResult(name, 10, 600.0, "ab" * 32, methods)
+
+
+METADATA = {
+    "cluster": "generic",
+    "tier": "s",
+    "macs_per_pixel": "10",
+    "parameters": "12",
+    "training_data": 'stills "x"',
+    "steps": "5",
+    "elapsed_s": "1",
+    "settings": json.dumps({"seed": 1}),
+    "curve": json.dumps([{"step": 1, "gain_db": 0.1}]),
+    "sources": json.dumps({"a": {"package": "p", "files": 1, "licence": "not stated", "sha256": "0" * 64}}),
+}
+
+
+class Catalogue(unittest.TestCase):
+    def entry(self):
+        stills = {
+            "Set5": {"bicubic": 33.0, "lanczos": 33.2, "m": 34.0},
+            "Set14": {"bicubic": 30.0, "lanczos": 30.2, "m": 31.0},
+        }
+        return catalogue.entry(
+            "m", b"bytes", METADATA, [measured_clip(), measured_clip("other")], stills, 12.345, "box"
+        ), stills
+
+    def test_gain_is_over_the_better_plain_scaler(self):
+        entry, _ = self.entry()
+        self.assertAlmostEqual(entry["measured"]["gain_db"], 0.7)
+        self.assertAlmostEqual(entry["measured"]["gain_after_encoder_db"], 0.5)
+        self.assertAlmostEqual(entry["measured"]["ssim_gain"], 0.01)
+
+    def test_what_is_written_reads_back(self):
+        entry, _ = self.entry()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "catalogue.toml"
+            catalogue.write(path, [entry])
+            catalogue.write(path, [{**entry, "id": "n", "tier": "m"}])
+            first, second = catalogue.read(path)
+        self.assertEqual((first["id"], second["id"]), ("m", "n"))
+        self.assertEqual(first["training_data"], 'stills "x"')
+        self.assertEqual(first["sha256"], hashlib.sha256(b"bytes").hexdigest())
+        self.assertAlmostEqual(first["measured"]["set5_db"], 34.0)
+        self.assertIsInstance(first["measured"]["macs_per_pixel"], float)
+
+    def test_the_record_names_licences_and_no_machine(self):
+        entry, stills = self.entry()
+        text = catalogue.record(entry, METADATA, [measured_clip()], stills, 1)
+        self.assertIn("not stated", text)
+        self.assertIn("+0.70", text)
+        self.assertEqual(catalogue.leaks(text), [])
+        self.assertTrue(catalogue.leaks("see /root/x and https://example.org"))
+
+
+class Zoo(unittest.TestCase):
+    def test_every_file_is_the_one_the_catalogue_means(self):
+        entries = catalogue.read(ZOO / "catalogue.toml")
+        self.assertTrue(entries, "the zoo has no catalogue")
+        for entry in entries:
+            with self.subTest(entry["id"]):
+                data = (ZOO / entry["file"]).read_bytes()
+                self.assertLess(len(data), 3_000_000)
+                self.assertEqual(hashlib.sha256(data).hexdigest(), entry["sha256"])
+                self.assertTrue((ZOO / entry["record"]).exists())
+                self.assertLessEqual(len(entry["licence"]), 64)
+
+    @unittest.skipIf(onnx is None, WHY)
+    def test_every_file_keeps_the_contract(self):
+        from acuity_trainer import export
+
+        for entry in catalogue.read(ZOO / "catalogue.toml"):
+            with self.subTest(entry["id"]):
+                session = export.session((ZOO / entry["file"]).read_bytes())
+                (given,), (got,) = session.get_inputs(), session.get_outputs()
+                self.assertEqual((given.name, given.type), (contract.INPUT_NAME, "tensor(uint8)"))
+                self.assertEqual((got.name, got.type), (contract.OUTPUT_NAME, "tensor(uint8)"))
+                for height, width in ((18, 32), (37, 41)):
+                    out = session.run(None, {contract.INPUT_NAME: np.full((1, 1, height, width), 128, np.uint8)})[0]
+                    self.assertEqual((out.shape, out.dtype), ((1, 1, 2 * height, 2 * width), np.uint8))
+                    self.assertLessEqual(np.abs(out.astype(int) - 128).max(), 6, "grey stays grey")
+
+
+@unittest.skipIf(onnx is None, WHY)
+@unittest.skipIf(torch is None, "PyTorch is not here")
+class Export(unittest.TestCase):
+    def test_the_graph_computes_what_the_network_does(self):
+        from acuity_trainer import export, networks
+
+        for tier in contract.TIERS:
+            with self.subTest(tier):
+                torch.manual_seed(1)
+                network = networks.build(tier)
+                data = export.build(network.collapsed(), {"id": "test"}).SerializeToString()
+                luma = np.random.default_rng(2).integers(0, 256, (2, 1, 45, 61), dtype=np.uint8)
+                got = export.session(data).run(None, {contract.INPUT_NAME: luma})[0]
+                with torch.no_grad():
+                    expected = (
+                        network(torch.from_numpy(luma).float() / 255)
+                        .mul(255)
+                        .add(0.5)
+                        .floor()
+                        .clamp(0, 255)
+                        .byte()
+                        .numpy()
+                    )
+                difference = np.abs(got.astype(int) - expected)
+                self.assertLessEqual(difference.max(), 1)
+                self.assertLess((difference > 0).mean(), 0.001, "rounding ties only")
+
+    def test_only_plain_operators(self):
+        from acuity_trainer import export, networks
+
+        model = export.build(networks.build("s").collapsed(), {"id": "test"})
+        self.assertLessEqual(
+            {node.op_type for node in model.graph.node}, {"Cast", "Pad", "Conv", "Relu", "Add", "DepthToSpace", "Clip"}
+        )
+        self.assertLessEqual(model.opset_import[0].version, 17)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,89 @@
+//! One object being made: why, by when, and the small questions that its making asks.
+
+use std::time::{Duration, Instant};
+
+use acuity_config::Config;
+use acuity_enhancer::{FallbackReason, MadeBy, Report};
+use bytes::Bytes;
+
+use crate::cache::flight::{FlightError, Urgency};
+use crate::crypt::SegmentCipher;
+use crate::deadline::{self, Hurry};
+use crate::hls::RenditionToken;
+use crate::hls::media::MediaPlaylist;
+use crate::playlists::target_duration;
+use crate::rescue::Trouble;
+use crate::wanted::Wanted;
+
+/// Why an object is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reason {
+    /// A player asked at this time.
+    Viewer { asked: Instant, hurry: Hurry },
+    /// A player got a segment at this time that begins so much before it.
+    Ahead { asked: Instant, media: Duration },
+    /// What is there is less than was promised, and nobody waits for anything.
+    Improve,
+}
+
+/// One object being made.
+pub(super) struct Job<'a> {
+    pub(super) wanted: &'a Wanted,
+    pub(super) reason: Reason,
+    pub(super) urgency: &'a Urgency,
+    pub(super) playlist: &'a MediaPlaylist,
+    pub(super) started: Instant,
+}
+
+impl Job<'_> {
+    /// When the result stops being useful; `None`: never.
+    pub(super) fn deadline(&self, config: &Config) -> Option<Instant> {
+        let policy = &config.enhancer.deadline;
+        let target = target_duration(self.playlist).unwrap_or(Duration::from_secs(4));
+        match self.reason {
+            Reason::Viewer { asked, hurry } => Some(asked + deadline::for_viewer(policy, target, hurry)),
+            Reason::Ahead { asked, media } => Some(asked + deadline::for_ahead(policy, media)),
+            Reason::Improve => None,
+        }
+    }
+}
+
+/// Whether another try, with more time, may give what `token` promises.
+pub(super) fn is_improvable(report: &Report, token: &RenditionToken) -> bool {
+    match report.fallback {
+        Some(FallbackReason::DeadlineShort | FallbackReason::ModelFailed) => true,
+        // The table of remedies asked for the plain scaler.
+        None => report.made_by == MadeBy::Plain && !token.is_plain(),
+        Some(_) => false,
+    }
+}
+
+/// `made_by` of objects that are the source's bytes.
+pub const SOURCE: &str = "source";
+pub(super) const MP4: &str = "video/mp4";
+const TRANSPORT_STREAM: &str = "video/mp2t";
+
+pub(super) fn content_type(has_init: bool, clear: &[u8]) -> &'static str {
+    let is_box = matches!(clear.get(4..8), Some(b"ftyp" | b"styp" | b"moof" | b"sidx" | b"emsg" | b"prft"));
+    if has_init || is_box { MP4 } else { TRANSPORT_STREAM }
+}
+
+/// Encrypts what was encrypted.
+pub(super) async fn seal(cipher: Option<SegmentCipher>, clear: Bytes) -> Result<Bytes, Trouble> {
+    let Some(cipher) = cipher else { return Ok(clear) };
+    let sealed = tokio::task::spawn_blocking(move || cipher.encrypt(&clear)).await;
+    sealed.map_err(|_| Trouble::Flight(FlightError::Lost))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_are_known_by_their_first_box() {
+        assert_eq!(content_type(true, b""), MP4);
+        assert_eq!(content_type(false, b"\0\0\0\x18stypmsdh"), MP4);
+        assert_eq!(content_type(false, &[0x47; 188]), TRANSPORT_STREAM);
+        assert_eq!(content_type(false, b""), TRANSPORT_STREAM);
+    }
+}

@@ -1,0 +1,78 @@
+// Starts the programs a browser test needs, on ports the system picks, and ends exactly those.
+
+import { spawn } from "node:child_process";
+import { createServer } from "node:net";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const root = fileURLToPath(new URL("../..", import.meta.url));
+const running = [];
+
+/** A port that was free a moment ago. */
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+function start(name, args) {
+  const program = spawn(join(root, "target/release", name), args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+  const log = [];
+  for (const stream of [program.stdout, program.stderr]) {
+    stream.on("data", (data) => {
+      log.push(String(data));
+      if (log.length > 500) log.shift();
+    });
+  }
+  const entry = { name, program, log };
+  running.push(entry);
+  return entry;
+}
+
+async function until(what, url, entry, seconds = 60) {
+  const end = Date.now() + seconds * 1000;
+  while (Date.now() < end) {
+    if (entry.program.exitCode !== null) break;
+    try {
+      if ((await fetch(url)).ok) return;
+    } catch {
+      // not listening yet
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`${what} did not become ready:\n${entry.log.join("")}`);
+}
+
+/** The sample origin and, unless `plain`, the edge before it. Returns the addresses of both. */
+export async function startServers({ plain }) {
+  const [originPort, edgePort, adminPort] = [await freePort(), await freePort(), await freePort()];
+  const origin = `http://127.0.0.1:${originPort}`;
+  const edge = plain ? origin : `http://127.0.0.1:${edgePort}`;
+  const sample = join(root, ".acuity/sample");
+  const serving = start("sample-origin", ["--listen", `127.0.0.1:${originPort}`, "--sample", sample, "--edge", edge]);
+  await until("the sample origin", `${origin}/sample/master.m3u8`, serving);
+  if (!plain) {
+    const admin = `127.0.0.1:${adminPort}`;
+    const entry = start("acuity", ["serve", "--origin", origin, "--listen", `127.0.0.1:${edgePort}`, "--admin", admin]);
+    await until("the edge", `http://${admin}/readyz`, entry);
+  }
+  return { origin, edge };
+}
+
+/** Ends what was started here, by process, and keeps the logs of a failed run. */
+export async function stopServers(failed) {
+  for (const { program } of running) program.kill("SIGTERM");
+  if (!failed) return;
+  const folder = await mkdtemp(join(tmpdir(), "acuity-browser-logs-"));
+  for (const { name, log } of running) await writeFile(join(folder, `${name}.log`), log.join(""));
+  console.log(`logs of the servers: ${folder}`);
+}
+
+/** The source of a player as npm brought it. */
+export function playerSource(path) {
+  return readFile(join(root, "tests/browser/node_modules", path), "utf8");
+}

@@ -1,0 +1,15 @@
+//! End-to-end scenarios: the real binary between an origin in this process and a player without a screen.
+//!
+//! One test program, so that clips are made once and the whole is linked once; a file a subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod answers;
+mod crowd;
+mod faults;
+mod kit;
+mod live;
+mod offers;
+mod operators;
+mod packaging;
+mod real_media;
+mod tools;
