@@ -238,7 +238,7 @@ impl Shared {
         } else {
             self.understand(key, &source)
         };
-        let fresh_for = self.fresh_for(&content, source.max_age);
+        let fresh_for = fresh_for(&self.config, &content, source.max_age);
         SourcePlaylist { content, source, fetched: Instant::now(), fresh_for, redirected }
     }
 
@@ -257,16 +257,78 @@ impl Shared {
             PlaylistKind::NotAPlaylist => Content::Other,
         }
     }
+}
 
-    fn fresh_for(&self, content: &Content, max_age: Option<Duration>) -> Duration {
-        let own = match content {
-            Content::Media(playlist) if !playlist.ended => {
-                let target = target_duration(playlist).unwrap_or(Duration::from_secs(2));
-                return self.config.live_playlist_ttl.min(target / 4);
-            }
-            Content::Media(_) | Content::Multivariant(_) => self.config.vod_playlist_ttl,
-            Content::Other => SHORTEST_TTL,
+/// How long a playlist of this kind is believed, if the origin allows it `max_age`.
+fn fresh_for(config: &CacheConfig, content: &Content, max_age: Option<Duration>) -> Duration {
+    let own = match content {
+        Content::Media(playlist) if !playlist.ended => {
+            let target = target_duration(playlist).unwrap_or(Duration::from_secs(2));
+            return config.live_playlist_ttl.min(target / 4);
+        }
+        Content::Media(_) | Content::Multivariant(_) => config.vod_playlist_ttl,
+        Content::Other => SHORTEST_TTL,
+    };
+    own.min(max_age.unwrap_or(own).max(SHORTEST_TTL))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::origin::Validator;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn media(target_seconds: u32, ended: bool) -> Content {
+        let end = if ended { "#EXT-X-ENDLIST\n" } else { "" };
+        let text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:{target_seconds}\n#EXTINF:1,\na.ts\n{end}");
+        let map = |_: &str| None;
+        let base = Base::new("/a.m3u8", None, &map).unwrap();
+        Content::Media(Arc::new(MediaPlaylist::parse(text, &base, &BTreeMap::new())))
+    }
+
+    fn fetched(content: Content, fresh_for: Duration) -> SourcePlaylist {
+        let source = Source {
+            bytes: "#EXTM3U\n".into(),
+            validator: Validator::default(),
+            content_type: None,
+            cache_control: None,
+            max_age: None,
+            private: false,
+            url: "http://o.example/a.m3u8".parse().unwrap(),
         };
-        own.min(max_age.unwrap_or(own).max(SHORTEST_TTL))
+        SourcePlaylist { content, source, fetched: Instant::now(), fresh_for, redirected: false }
+    }
+
+    #[test]
+    fn live_playlists_are_believed_far_below_their_target_duration() {
+        let config = CacheConfig::default(); // 0.5 s live, 60 s finished
+        let hour = Some(Duration::from_secs(3600));
+        for (content, max_age, expected) in [
+            (media(6, false), None, MS(500)),
+            (media(6, false), hour, MS(500)),
+            (media(1, false), None, MS(250)),
+            (media(6, true), None, MS(60_000)),
+            (media(6, true), hour, MS(60_000)),
+            (media(6, true), Some(MS(5000)), MS(5000)),
+            (media(6, true), Some(MS(0)), SHORTEST_TTL),
+            (Content::Other, hour, SHORTEST_TTL),
+        ] {
+            assert_eq!(fresh_for(&config, &content, max_age), expected, "{content:?} {max_age:?}");
+        }
+    }
+
+    #[test]
+    fn a_media_playlist_stands_in_until_it_is_as_old_as_its_target_duration() {
+        let live = fetched(media(4, false), MS(500));
+        let at = |ms| live.fetched + MS(ms);
+        assert!(live.is_fresh(at(499)) && !live.is_fresh(at(500)));
+        assert!(live.may_stand_in(at(3999)) && !live.may_stand_in(at(4000)));
+        assert!(live.is_recent(at(23_999)) && !live.is_recent(at(24_000)));
+        let finished = fetched(media(4, true), MS(500));
+        assert!(finished.is_recent(finished.fetched + MS(10_000_000)), "it cannot change");
+        let other = fetched(Content::Other, MS(500));
+        assert!(!other.may_stand_in(other.fetched), "nothing tells how long it would be of use");
     }
 }

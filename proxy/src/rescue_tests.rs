@@ -47,6 +47,7 @@ fn every_enhancers_error_has_a_remedy_and_ends_with_the_sources_bytes() {
 
 #[test]
 fn a_container_that_cannot_be_read_gives_the_sources_bytes() {
+    assert_eq!(container_errors().len(), 3);
     for error in container_errors() {
         assert_eq!(Trouble::Enhance(error.into()).remedy(FRESH), Remedy::SourceBytes);
     }

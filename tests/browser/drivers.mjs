@@ -12,9 +12,9 @@ export function watch() {
 }
 
 /**
- * hls.js. Every error event counts, the ones it calls harmless too, but for one: where a stream has B-frames its first
- * picture shows a few frames after zero, and hls.js announces the step over that gap before it starts, or does not,
- * as it happens; with the origin's own renditions as well.
+ * hls.js. Every error event counts, the ones it calls harmless too, but for two that no server can cause or avoid: where a
+ * stream has B-frames its first picture shows a few frames after zero, and hls.js announces the step over that gap before
+ * it starts, or does not, as it happens; and it reports its own abort of a segment that a switch has made needless.
  */
 export function hlsDriver() {
   let hls;
@@ -23,6 +23,7 @@ export function hlsDriver() {
       hls = new Hls({ autoStartLoad: false });
       hls.on(Hls.Events.ERROR, (_, data) => {
         if (data.details === "bufferSeekOverHole" && !window.seen.started) return;
+        if (data.details === Hls.ErrorDetails.INTERNAL_ABORTED) return;
         window.seen.errors.push(`hls.js: ${data.type} ${data.details} ${data.error?.message ?? ""}`);
         if (data.fatal) reject(new Error(data.details));
       });

@@ -149,10 +149,10 @@ pub async fn make(recipe: Recipe) -> Result<Clip> {
         return Err(format!("ffmpeg: {}", String::from_utf8_lossy(&output.stderr).trim()).into());
     }
     // A name appears only with all that belongs to it. Another test process may have been first: its clip is as good.
-    if let Err(error) = std::fs::rename(unfinished.path(), &folder) {
-        if !folder.is_dir() {
-            return Err(error.into());
-        }
+    if let Err(error) = std::fs::rename(unfinished.path(), &folder)
+        && !folder.is_dir()
+    {
+        return Err(error.into());
     }
     Ok(Clip { folder, recipe })
 }

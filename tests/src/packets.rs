@@ -124,16 +124,10 @@ impl Probe {
         self.packets.iter().filter(|packet| packet.codec_type == "video").collect()
     }
 
-    /// Every packet that is not video, as what must come through untouched: stream, times, payload hash.
+    /// Every packet that is not video: what must come through untouched.
     #[must_use]
-    pub fn other_packets(&self) -> Vec<(usize, Option<i64>, Option<i64>, Option<i64>, &str)> {
-        self.packets
-            .iter()
-            .filter(|packet| packet.codec_type != "video")
-            .map(|packet| {
-                (packet.stream_index, packet.pts, packet.dts, packet.duration, packet.data_hash.as_str())
-            })
-            .collect()
+    pub fn other_packets(&self) -> Vec<&Packet> {
+        self.packets.iter().filter(|packet| packet.codec_type != "video").collect()
     }
 
     /// The presentation times of the video, as a set.

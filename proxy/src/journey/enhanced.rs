@@ -66,7 +66,8 @@ impl EnhancedJourney {
                 if object.is_due_for_improvement(now) {
                     self.producer.improve(&wanted);
                 }
-                return respond::object(asked.headers, &object, hit(&object.made_by), now).into();
+                return respond::object(asked.method, asked.headers, &object, hit(&object.made_by), now)
+                    .into();
             }
         }
         self.metrics.cache_misses.inc();
@@ -74,7 +75,7 @@ impl EnhancedJourney {
         match self.producer.get(&wanted, hurry).await {
             Ok((object, outcome)) => {
                 self.ahead.follow(&wanted, &object);
-                respond::object(asked.headers, &object, outcome, Instant::now()).into()
+                respond::object(asked.method, asked.headers, &object, outcome, Instant::now()).into()
             }
             Err(trouble) => {
                 let mut end = end_of(&trouble, asked.headers, Kind::Segment, &source_path);

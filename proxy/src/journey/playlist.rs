@@ -21,6 +21,7 @@ use crate::asked::Asked;
 use crate::client::{CMCD_HEADERS, strip_cmcd};
 use crate::hls::Multivariant;
 use crate::hls::multivariant::Resolution;
+use crate::hls::uri;
 use crate::metrics::{Kind, Metrics, Outcome};
 use crate::plan::{self, Candidate, ModelChoice, Policy, Probe, Refusal, ServePlan};
 use crate::playlists::{Content, Playlists, SourcePlaylist};
@@ -67,7 +68,8 @@ impl PlaylistJourney {
             return pass();
         }
         let path = strip_cmcd(path_and_query);
-        let known = (asked.site.clone(), without_query(&path));
+        // Some origins tell playlists apart by their query alone; delivery directives do not make another playlist.
+        let known = (asked.site.clone(), uri::strip_parameters(&path, uri::is_request_parameter));
         if self.known_media.contains_key(&known) {
             return pass();
         }
@@ -204,10 +206,6 @@ fn as_it_came(asked: &Asked<'_>, playlist: &SourcePlaylist, outcome: Outcome) ->
         varies_with: &[],
     };
     respond::playlist(asked.headers, playlist.source.bytes.clone(), headers, Kind::Media, outcome)
-}
-
-fn without_query(path_and_query: &str) -> String {
-    crate::hls::uri::split_query(path_and_query).0.to_owned()
 }
 
 #[cfg(test)]

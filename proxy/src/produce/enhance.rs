@@ -16,8 +16,9 @@ use crate::wanted::spec_of;
 /// Between two looks at a full queue: a fraction of what a lane takes for a segment.
 const QUEUE_RETRY: Duration = Duration::from_millis(100);
 
-/// No segment takes this long; whatever does is lost, and its players must not hang with it.
-const LOST_AFTER: Duration = Duration::from_secs(60);
+/// No segment takes this long (30 s at 60 Hz through the largest tier on two cores takes half of it); whatever does is
+/// lost, and those who wait must not hang with it.
+const LOST_AFTER: Duration = Duration::from_secs(180);
 
 impl Shared {
     /// Enhances a clear segment.

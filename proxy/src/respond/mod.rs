@@ -24,7 +24,7 @@ use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG,
     RANGE, VARY,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::cache::key::entity_tag;
 use crate::cache::store::Object;
@@ -69,14 +69,21 @@ impl Answer {
 
 /// An enhanced object, or the part of it that the request's headers ask for.
 #[must_use]
-pub fn object(request: &HeaderMap, object: &Object, outcome: Outcome, now: Instant) -> Answer {
+pub fn object(
+    method: &Method,
+    request: &HeaderMap,
+    object: &Object,
+    outcome: Outcome,
+    now: Instant,
+) -> Answer {
     let kind = object.kind;
     let etag = object.etag.to_str().unwrap_or_default();
     let mut answer = match conditions::evaluate(request, etag) {
         Condition::NotModified => Answer::new(StatusCode::NOT_MODIFIED, Bytes::new(), kind, outcome),
         Condition::Failed => Answer::new(StatusCode::PRECONDITION_FAILED, Bytes::new(), kind, outcome),
         Condition::Send { range_holds } => {
-            let range = if range_holds { text(request, RANGE) } else { None };
+            // Ranges are defined for GET alone (RFC 9110, section 14.2).
+            let range = if range_holds && *method == Method::GET { text(request, RANGE) } else { None };
             part(range::select(range, object.bytes.len()), &object.bytes, kind, outcome)
         }
     };

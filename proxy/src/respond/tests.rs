@@ -29,7 +29,13 @@ fn segment() -> Object {
 }
 
 fn answer(object: &Object, pairs: &[(HeaderName, &str)]) -> Answer {
-    super::object(&headers(pairs), object, Outcome::Hit, object.confirmed + Duration::from_secs(2))
+    super::object(
+        &Method::GET,
+        &headers(pairs),
+        object,
+        Outcome::Hit,
+        object.confirmed + Duration::from_secs(2),
+    )
 }
 
 #[test]
@@ -60,6 +66,13 @@ fn parts_of_a_segment() {
     assert!(none.body.is_empty());
     let several = answer(&object, &[(RANGE, "bytes=0-1,5-6")]);
     assert_eq!((several.status, several.body.len()), (StatusCode::OK, 100));
+}
+
+#[test]
+fn head_tells_of_the_whole() {
+    let (object, asked) = (segment(), headers(&[(RANGE, "bytes=10-19")]));
+    let answer = super::object(&Method::HEAD, &asked, &object, Outcome::Hit, object.confirmed);
+    assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 100));
 }
 
 #[test]

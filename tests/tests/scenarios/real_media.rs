@@ -1,10 +1,11 @@
-//! Streams that other people made, where a developer has them beside the repository.
+//! Streams that other people made, where a developer has them beside the repository; with the deadlines an edge has by
+//! default, since they are long.
 
 use acuity_tests::clips::real_media;
 use acuity_tests::player::{ENHANCED_PREFIX, Media, Player};
-use acuity_tests::world::World;
+use acuity_tests::world::{World, world};
 
-use crate::kit::{at_leisure, compare, compare_all, serve_folder};
+use crate::kit::{compare, compare_all, serve_folder};
 
 /// The source's media playlist of an enhanced one: its path is what stands behind the token.
 async fn source_of(world: &World, player: &Player, enhanced: &Media) -> Media {
@@ -16,7 +17,7 @@ async fn source_of(world: &World, player: &Player, enhanced: &Media) -> Media {
 #[tokio::test]
 async fn a_stream_with_two_variants_as_it_was_published() {
     let Some(folder) = real_media("hls/ocean") else { return };
-    let world = serve_folder(&folder, at_leisure()).await;
+    let world = serve_folder(&folder, world()).await;
     let player = Player::new().unwrap();
     let master = world.enhanced(&player, "/vod/master.m3u8").await.unwrap();
     let enhanced = master.enhanced();
@@ -30,7 +31,7 @@ async fn a_stream_with_two_variants_as_it_was_published() {
 #[tokio::test]
 async fn a_stream_from_before_resolution_and_codecs_were_told() {
     let Some(folder) = real_media("hls/bipbop") else { return };
-    let world = serve_folder(&folder, at_leisure()).await;
+    let world = serve_folder(&folder, world()).await;
     let player = Player::new().unwrap();
     let master = world.enhanced(&player, "/vod/bipbopall.m3u8").await.unwrap();
     // two of its four variants have their segments there; the facts of these come from looking
