@@ -90,14 +90,14 @@ fn segments(directory: &Path, extra: &[&str]) -> Vec<Bytes> {
     names.map(|name| Bytes::from(std::fs::read(directory.join(name)).unwrap())).collect()
 }
 
-/// pts, dts, flags, data hash of each packet, as ffprobe sees them.
-fn packets(bytes: &[u8], kind: &str) -> Vec<[String; 4]> {
+/// pts, dts, flags, duration, data hash of each packet, as ffprobe sees them.
+fn packets(bytes: &[u8], kind: &str) -> Vec<[String; 5]> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("segment");
     std::fs::write(&path, bytes).unwrap();
     let output = Command::new("ffprobe")
         .args(["-v", "error", "-select_streams", kind, "-show_packets", "-show_data_hash", "md5"])
-        .args(["-show_entries", "packet=pts,dts,flags,data_hash", "-of", "default=nw=1"])
+        .args(["-show_entries", "packet=pts,dts,flags,duration,data_hash", "-of", "default=nw=1"])
         .arg(&path)
         .output()
         .unwrap();
@@ -108,10 +108,12 @@ fn packets(bytes: &[u8], kind: &str) -> Vec<[String; 4]> {
     );
     let text = String::from_utf8(output.stdout).unwrap();
     let mut packets = Vec::new();
-    let mut packet: [String; 4] = Default::default();
+    let mut packet: [String; 5] = Default::default();
     for line in text.lines() {
         let Some((key, value)) = line.split_once('=') else { continue };
-        let Some(place) = ["pts", "dts", "flags", "data_hash"].iter().position(|name| *name == key) else {
+        let Some(place) =
+            ["pts", "dts", "flags", "duration", "data_hash"].iter().position(|name| *name == key)
+        else {
             continue;
         };
         packet[place] = value.to_owned();
@@ -123,11 +125,11 @@ fn packets(bytes: &[u8], kind: &str) -> Vec<[String; 4]> {
     packets
 }
 
-fn column(packets: &[[String; 4]], index: usize) -> Vec<String> {
+fn column(packets: &[[String; 5]], index: usize) -> Vec<String> {
     packets.iter().map(|packet| packet[index].clone()).collect()
 }
 
-fn sorted_numbers(packets: &[[String; 4]], index: usize) -> Vec<i64> {
+fn sorted_numbers(packets: &[[String; 5]], index: usize) -> Vec<i64> {
     let mut numbers: Vec<i64> = packets.iter().map(|packet| packet[index].parse().unwrap()).collect();
     numbers.sort_unstable();
     numbers
@@ -139,6 +141,7 @@ fn assert_same_but_larger(source: &[u8], enhanced: &[u8], size: (u32, u32)) {
     assert_eq!(before.len(), after.len(), "frame count");
     assert_eq!(sorted_numbers(&before, 0), sorted_numbers(&after, 0), "presentation times");
     assert_eq!(column(&before, 1), column(&after, 1), "decode times");
+    assert_eq!(column(&before, 3), column(&after, 3), "durations");
     assert!(after[0][2].starts_with('K'), "opens on an IDR picture");
     assert_eq!(packets(source, "a"), packets(enhanced, "a"), "audio packets");
     if let Ok(segment) = SourceSegment::parse(None, Bytes::copy_from_slice(enhanced)) {
@@ -243,9 +246,11 @@ fn damage_is_concealed_or_held_and_time_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let segment = segments(directory.path(), &[]).remove(0);
     let mut broken = segment.to_vec();
-    // Every 40th packet from the tenth on is overwritten behind its header.
+    // Every 40th packet from the tenth on is overwritten.
     for packet in broken.chunks_mut(188).skip(10).step_by(40) {
         packet[4..].fill(0x55);
+        // The two bits that say "scrambled" are damaged as well; that must not make it DRM.
+        packet[3] |= 0x80;
     }
     let made = enhance(request(broken, spec(640, 360, generic()))).unwrap();
     assert!(made.report.frames >= 40, "{:?}", made.report);

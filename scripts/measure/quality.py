@@ -68,7 +68,7 @@ def measure(name, low, high, models, acuity, directory):
     rows = {kernel: compare(low, high, f"scale={width}:{height}:flags={kernel}") for kernel in ("bicubic", "lanczos")}
     for label, option in [("bicubic, encoded", ["--baseline", "bicubic"])] + [(m, ["--model", m]) for m in models]:
         out = directory / "out.mp4"
-        run(acuity, "enhance", low, "-o", out, "--force", *option)
+        run(acuity, "enhance", low, "-o", out, *option)
         rows[label] = compare(out, high)
     return rows
 

@@ -86,11 +86,13 @@ impl EncoderSettings {
         // 8x8dct puts the stream into the High profile whatever the preset, as the codec string says.
         // No adaptive quantisation: it moves bits to flat areas, where an enlarged picture has nothing to lose, and costs
         // 0.05 dB at the rates used here. Superfast's single-pass subpixel search costs another 0.05 dB for 15 % of its time.
+        // The VUI states the nominal rate rather than our time base: demuxers without durations of their own take
+        // a picture's duration from it.
         let search = if self.preset == Preset::Superfast { ":subme=2" } else { "" };
         options.set(
             "x264-params",
             &format!(
-                "bframes=0:8x8dct=1:cabac=1:keyint={keyint}:open-gop=0:sliced-threads=0:aq-mode=0{search}"
+                "bframes=0:8x8dct=1:cabac=1:keyint={keyint}:open-gop=0:sliced-threads=0:force-cfr=1:aq-mode=0{search}"
             ),
         );
         options
@@ -114,7 +116,8 @@ impl Encoder {
         video.set_height(settings.height);
         video.set_format(Pixel::YUV420P);
         video.set_time_base(Rational::new(1, 90_000));
-        video.set_frame_rate(Some(Rational::new(as_i32(settings.frame_rate_milli), 1000)));
+        let (num, den) = nominal_rate(settings.frame_rate_milli);
+        video.set_frame_rate(Some(Rational::new(as_i32(num), as_i32(den))));
         video.set_max_b_frames(0);
         // 0:1 is FFmpeg's "not said", which leaves the field out of the VUI as the source did.
         let (num, den) = settings.sample_aspect.unwrap_or((0, 1));
@@ -172,7 +175,42 @@ impl Encoder {
     }
 }
 
+/// Pictures per second as a fraction. Rates of the NTSC family are multiples of 1000/1001, which thousandths only
+/// approximate.
+fn nominal_rate(frame_rate_milli: u32) -> (u32, u32) {
+    let whole = (u64::from(frame_rate_milli) * 1001).div_ceil(1_000_000);
+    let ntsc = (whole * 1_000_000 + 500) / 1001;
+    if frame_rate_milli.is_multiple_of(1000) {
+        (frame_rate_milli / 1000, 1)
+    } else if ntsc == u64::from(frame_rate_milli) {
+        (u32::try_from(whole * 1000).unwrap_or(u32::MAX), 1001)
+    } else {
+        (frame_rate_milli, 1000)
+    }
+}
+
 /// Values here are bounded far below `i32::MAX` by the rendition's limits; saturate rather than wrap.
 fn as_i32(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousandths_become_the_fractions_they_stand_for() {
+        for (milli, expected) in [
+            (30_000, (30, 1)),
+            (25_000, (25, 1)),
+            (29_970, (30_000, 1001)),
+            (23_976, (24_000, 1001)),
+            (59_940, (60_000, 1001)),
+            (14_985, (15_000, 1001)),
+            (12_500, (12_500, 1000)),
+            (1_000, (1, 1)),
+        ] {
+            assert_eq!(nominal_rate(milli), expected, "{milli}");
+        }
+    }
 }

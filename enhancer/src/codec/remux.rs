@@ -46,7 +46,7 @@ pub fn package(input: &Path, directory: &Path, segment_seconds: u32) -> Result<P
     options.set("hls_playlist_type", "vod");
     options.set("hls_flags", "independent_segments");
     options.set("hls_segment_filename", &directory.join("%05d.m4s").to_string_lossy());
-    copy(input, &playlist, Some("hls"), options)?;
+    copy(input, &playlist, Some("hls"), options, DecodeTimes::Source)?;
     Ok(playlist)
 }
 
@@ -58,7 +58,17 @@ pub fn package(input: &Path, directory: &Path, segment_seconds: u32) -> Result<P
 pub fn join(input: &Path, output: &Path) -> Result<(), RemuxError> {
     let mut options = Dictionary::new();
     options.set("movflags", "+faststart");
-    copy(input, output, None, options)
+    copy(input, output, None, options, DecodeTimes::Presentation)
+}
+
+/// What becomes of the video's decode times.
+#[derive(Clone, Copy, PartialEq)]
+enum DecodeTimes {
+    /// They stay.
+    Source,
+    /// Where no picture is reordered each is decoded when it is shown. The enhanced rendition keeps the source's decode times,
+    /// whose distance to the presentation times a file would carry as an edit list that hides a picture.
+    Presentation,
 }
 
 /// Copies video, audio and subtitle packets as they are.
@@ -67,6 +77,7 @@ fn copy(
     output: &Path,
     format: Option<&str>,
     options: Dictionary<'_>,
+    decode_times: DecodeTimes,
 ) -> Result<(), RemuxError> {
     super::initialise();
     let read = |source| RemuxError::Read { path: input.to_owned(), source };
@@ -79,7 +90,7 @@ fn copy(
         Some(format) => format::output_as(output, format).map_err(write)?,
         None => format::output(output).map_err(write)?,
     };
-    let mut places: Vec<Option<(usize, Rational)>> = Vec::new();
+    let mut places: Vec<Option<(usize, Rational, bool)>> = Vec::new();
     for stream in from.streams() {
         let parameters = stream.parameters();
         // Cover pictures are video streams of one packet; data and attachments have no place in the outputs used here.
@@ -94,11 +105,14 @@ fn copy(
         added.set_parameters(parameters);
         added.set_time_base(stream.time_base());
         // SAFETY: the stream's parameters are live; a tag of another container would be refused by the muxer, and 0
-        // lets it choose its own.
-        unsafe {
-            (*added.parameters().as_mut_ptr()).codec_tag = 0;
-        }
-        places.push(Some((added.index(), stream.time_base())));
+        // lets it choose its own. `video_delay` is a plain number.
+        let reorders = unsafe {
+            let parameters = added.parameters().as_mut_ptr();
+            (*parameters).codec_tag = 0;
+            (*parameters).video_delay > 0
+        };
+        let at_presentation = decode_times == DecodeTimes::Presentation && !reorders;
+        places.push(Some((added.index(), stream.time_base(), at_presentation)));
     }
     to.write_header_with(options).map_err(write)?;
     let mut packet = Packet::empty();
@@ -110,8 +124,13 @@ fn copy(
             Err(Error::InvalidData) => continue,
             Err(source) => return Err(read(source)),
         }
-        let Some(Some((index, time_base))) = places.get(packet.stream()).copied() else { continue };
+        let Some(Some((index, time_base, at_presentation))) = places.get(packet.stream()).copied() else {
+            continue;
+        };
         let Some(target) = to.stream(index).map(|stream| stream.time_base()) else { continue };
+        if at_presentation && packet.pts().is_some() {
+            packet.set_dts(packet.pts());
+        }
         packet.rescale_ts(time_base, target);
         packet.set_position(-1);
         packet.set_stream(index);

@@ -84,6 +84,8 @@ mod tests {
                 let (sps, _) = parameter_sets(&settings).unwrap();
                 let facts = SpsFacts::parse(&sps).unwrap();
                 assert_eq!((facts.width, facts.height), (width, height));
+                let (num, den) = facts.frame_rate.unwrap();
+                assert_eq!((u64::from(num) * 1000 + u64::from(den) / 2) / u64::from(den), u64::from(rate));
                 assert_eq!(
                     output_codec_string(&spec),
                     format!(

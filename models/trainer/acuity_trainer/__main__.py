@@ -16,9 +16,10 @@ the whole way, from nothing to a catalogue (about two hours on two cores):
   python3 -m acuity_trainer generic  --scratch DIR --tier m --minutes 60
   python3 -m acuity_trainer export   --scratch DIR        checkpoints to ONNX in DIR/onnx
   python3 -m acuity_trainer evaluate --scratch DIR        measures, writes models/zoo/catalogue.toml and records
+  python3 -m acuity_trainer cost                          times the shipped models again, when the machine is idle
 
-All but `export` and `evaluate` run with Debian's python3-torch and python3-numpy alone; those two need onnx and
-onnxruntime too (requirements.lock). A step that was killed goes on where it was when it is called again.
+All but the last three run with Debian's python3-torch and python3-numpy alone; those need onnx and onnxruntime
+too (requirements.lock). A step that was killed goes on where it was when it is called again.
 """
 
 
@@ -144,6 +145,19 @@ def _evaluate(options):
     print(f"wrote {options.zoo.name}/catalogue.toml and {len(entries)} records")
 
 
+def _cost(options):
+    from . import catalogue, evaluate
+
+    entries = catalogue.read(options.zoo / "catalogue.toml")
+    for entry in entries:
+        data = (options.zoo / entry["file"]).read_bytes()
+        milliseconds = evaluate.milliseconds_per_frame(data, options.threads, options.runs)
+        entry["measured"].update({"ms_per_frame": round(milliseconds, 1), "machine": evaluate.machine(options.threads)})
+        print(f"{entry['id']}: {milliseconds:.1f} ms a frame of 640x360, {evaluate.machine(options.threads)}")
+    if not options.dry_run:
+        catalogue.write(options.zoo / "catalogue.toml", entries)
+
+
 def parser():
     """The command line."""
     top = argparse.ArgumentParser(
@@ -209,6 +223,13 @@ def parser():
     sub.add_argument("--dry-run", action="store_true", help="print, write nothing")
     sub.add_argument("--zoo", type=Path, default=ZOO, help="the directory of the catalogue")
     sub.add_argument("--threads", type=int, default=1, help="ONNX Runtime's threads while measuring quality")
+    sub = command(
+        "cost", _cost, "time the zoo's models again and correct the catalogue; for a machine with nothing else to do"
+    )
+    sub.add_argument("--runs", type=int, default=200, help="frames; the quickest counts")
+    sub.add_argument("--threads", type=int, default=2, help="ONNX Runtime's threads")
+    sub.add_argument("--zoo", type=Path, default=ZOO, help="the directory of the catalogue")
+    sub.add_argument("--dry-run", action="store_true", help="print, write nothing")
     for name in ("corpus", "generic", "export"):
         commands.choices[name].add_argument(
             "--corpus", type=Path, help="the corpus' folder; SCRATCH/corpus unless given"

@@ -134,8 +134,8 @@ def record(entry, metadata, clips, stills, stride):
 
 Written by `python3 -m acuity_trainer evaluate`.
 
-{entry["parameters"]} parameters, {measured["macs_per_pixel"]:.0f} multiply-accumulates for each source pixel,
-{measured["ms_per_frame"]} ms for a 640x360 frame ({measured["machine"]}). SHA-256 of the file: `{entry["sha256"]}`.
+{entry["parameters"]} parameters, {measured["macs_per_pixel"]:.0f} multiply-accumulates for each source pixel;
+the catalogue says how long a frame takes. SHA-256 of the file: `{entry["sha256"]}`.
 
 ## Measured
 

@@ -60,7 +60,7 @@ def stills(shared, collection, sessions):
     return {name: float(np.mean(values)) for name, values in sums.items()}
 
 
-def milliseconds_per_frame(data, threads=2, runs=150, width=640, height=360):
+def milliseconds_per_frame(data, threads=2, runs=60, width=640, height=360):
     """Best wall clock of one frame through ONNX Runtime's CPU provider: the machine's other work only ever adds."""
     session = export.session(data, threads)
     luma = np.random.default_rng(0).integers(16, 236, (height, width), dtype=np.uint8)

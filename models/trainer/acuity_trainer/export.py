@@ -4,8 +4,8 @@ The graph is built node by node from the collapsed kernels instead of traced, so
 the same weights give the same bytes under every PyTorch, and nothing is in it
 that a runtime would have to optimise away:
 
-    luma u8 -> Cast -> Pad(edge) -+-> Conv 5x5 + Relu -> (Conv 3x3 + Relu) * n -> Conv 3x3 -+
-                                  +-> Conv 5x5 (interpolation, 4 phases) -------------------+-> Add
+    luma u8 -> Cast -+-> Pad(edge, all) -> Conv 5x5 + Relu -> (Conv 3x3 + Relu) * n -> Conv 3x3 -+
+                     +-> Pad(edge, 2) -> Conv 5x5 (interpolation, 4 phases) --------------------+-> Add
     -> DepthToSpace(2) -> Clip(0, 255.5) -> Cast -> luma_out u8
 
 Scaling to 0..1 and back is folded into the first and last kernels, rounding (+0.5
@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from . import __version__, contract
-from .networks import PAD
+from .networks import PAD, reach
 
 # The last code value plus what the cast cuts off; 255.5 itself would do, a little less is safe in half precision too.
 CEILING = 255.49
@@ -45,27 +45,21 @@ def build(layers, metadata):
         constant(f"{name}.bias", bias)
 
     def conv(name, source, size, relu):
-        pad = 0 if size == 2 * PAD + 1 else size // 2
-        nodes.append(
-            helper.make_node(
-                "Conv",
-                [source, f"{name}.weight", f"{name}.bias"],
-                [f"{name}.out"],
-                name=name,
-                kernel_shape=[size, size],
-                pads=[pad] * 4,
-            )
-        )
+        inputs = [source, f"{name}.weight", f"{name}.bias"]
+        nodes.append(helper.make_node("Conv", inputs, [f"{name}.out"], name=name, kernel_shape=[size, size]))
         if not relu:
             return f"{name}.out"
         nodes.append(helper.make_node("Relu", [f"{name}.out"], [f"{name}.relu"], name=f"{name}.relu"))
         return f"{name}.relu"
 
+    def continued(name, by):
+        pads = constant(f"{name}.pads", [0, 0, by, by, 0, 0, by, by], np.int64)
+        nodes.append(helper.make_node("Pad", ["code", pads], [name], name=name, mode="edge"))
+        return name
+
     nodes.append(helper.make_node("Cast", [contract.INPUT_NAME], ["code"], name="code", to=TensorProto.FLOAT))
-    pads = constant("pads", [0, 0, PAD, PAD, 0, 0, PAD, PAD], np.int64)
-    nodes.append(helper.make_node("Pad", ["code", pads], ["padded"], name="padded", mode="edge"))
-    plain = conv("skip", "padded", 2 * PAD + 1, relu=False)
-    features = conv("head", "padded", 2 * PAD + 1, relu=True)
+    plain = conv("skip", continued("near", PAD), 2 * PAD + 1, relu=False)
+    features = conv("head", continued("far", reach(len(body))), 2 * PAD + 1, relu=True)
     for name in body:
         features = conv(name, features, 3, relu=True)
     detail = conv("tail", features, 3, relu=False)

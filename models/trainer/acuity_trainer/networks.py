@@ -9,6 +9,10 @@ than the plain chain and the exported graph is nothing but Conv and Relu.
 The residual is not the repeated input but a 5x5 interpolation kernel for each
 of the four output phases, begun as bicubic and trained along: a fresh network is
 already as good as the plain scaler.
+
+No layer pads its own input: the picture is continued by its edge pixels once, by
+as much as all layers together reach. Zero padding inside would leave a frame of
+wrong shade around every picture, which on black borders can be seen.
 """
 
 import math
@@ -19,10 +23,15 @@ from torch import nn
 
 from . import contract
 
-# Pixels of edge replication around the input; both first kernels are 5x5.
+# Reach of the two first kernels, which are 5x5.
 PAD = 2
 # swscale's own bicubic has B = 0, C = 0.6.
 BICUBIC_A = -0.6
+
+
+def reach(body_layers):
+    """How many low pixels an output pixel looks away: what the picture is continued by at each side."""
+    return PAD + body_layers + 1
 
 
 def bicubic_phases(a=BICUBIC_A):
@@ -59,8 +68,8 @@ class CollapsibleConv(nn.Module):
         outputs = self.project.shape[0]
         return (self.project @ self.expand.flatten(1)).view(outputs, *self.expand.shape[1:]) + self.identity
 
-    def forward(self, x, padding):
-        return functional.conv2d(x, self.weight(), self.bias, padding=padding)
+    def forward(self, x):
+        return functional.conv2d(x, self.weight(), self.bias)
 
 
 class UpscaleNet(nn.Module):
@@ -81,11 +90,13 @@ class UpscaleNet(nn.Module):
         self.tail = CollapsibleConv(channels, phases, 3, wide_factor * channels, gain=0.05)
 
     def forward(self, x):
-        padded = functional.pad(x, (PAD, PAD, PAD, PAD), mode="replicate")
-        features = functional.relu(self.head(padded, 0))
+        inner = reach(len(self.body)) - PAD
+        padded = functional.pad(x, (inner + PAD,) * 4, mode="replicate")
+        features = functional.relu(self.head(padded))
         for layer in self.body:
-            features = functional.relu(layer(features, 1))
-        return functional.pixel_shuffle(self.tail(features, 1) + self.skip(padded), contract.SCALE)
+            features = functional.relu(layer(features))
+        plain = self.skip(padded[..., inner:-inner, inner:-inner])
+        return functional.pixel_shuffle(self.tail(features) + plain, contract.SCALE)
 
     def collapsed(self):
         """Plain arrays in graph order: [(name, weight, bias)], float64 numpy, for the exporter."""

@@ -115,7 +115,10 @@ class Zoo(unittest.TestCase):
                 for height, width in ((18, 32), (37, 41)):
                     out = session.run(None, {contract.INPUT_NAME: np.full((1, 1, height, width), 128, np.uint8)})[0]
                     self.assertEqual((out.shape, out.dtype), ((1, 1, 2 * height, 2 * width), np.uint8))
-                    self.assertLessEqual(np.abs(out.astype(int) - 128).max(), 6, "grey stays grey")
+                for shade in (16, 60, 128, 200, 235):
+                    flat = session.run(None, {contract.INPUT_NAME: np.full((1, 1, 24, 30), shade, np.uint8)})[0]
+                    self.assertEqual(flat.min(), flat.max(), "no frame around a flat picture")
+                    self.assertLessEqual(abs(int(flat.max()) - shade), 2, f"{shade} keeps its shade")
 
 
 @unittest.skipIf(onnx is None, WHY)

@@ -94,7 +94,7 @@ impl TsSegment {
             return Ok(Self { bytes: segment, video: Some(video), other, plan: None });
         }
         let mut stream = ElementaryStream::collect(&segment, pid);
-        encrypted = stream.scrambled;
+        encrypted = stream.is_scrambled();
         if encrypted {
             video.encrypted = true;
             return Ok(Self { bytes: segment, video: Some(video), other, plan: None });
