@@ -130,8 +130,8 @@ impl Default for EnhancerConfig {
 impl Default for DeadlinePolicy {
     fn default() -> Self {
         Self {
-            // A player downloads one segment per target duration; a fifth of it is left for the transfer.
-            fraction: 0.8,
+            // A player downloads one segment per target duration; a tenth of it is left for the transfer.
+            fraction: 0.9,
             // Time for the transfer, and for the player to append what it got.
             buffer_reserve: Duration::from_secs(1),
             // Below this even the plain scaler is not ready; a nearer deadline would only fail everything.
@@ -292,7 +292,7 @@ mod tests {
         let policy = DeadlinePolicy::default();
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
         for (target, buffered, allowance) in [
-            (s(6), None, ms(4800)),
+            (s(6), None, ms(5400)),
             (s(6), Some(s(4)), s(3)),
             (s(6), Some(s(30)), s(8)), // a full buffer does not make players wait for ever
             (s(6), Some(s(0)), ms(500)),

@@ -12,10 +12,10 @@
 //! `codec` scales chroma and encodes, [`container`] splices the new pictures in. [`pipeline`] joins the
 //! three over bounded channels, [`workers`] owns the threads and the queue, [`schedule`] decides.
 
-pub mod container;
-pub mod h264;
 mod codec;
+pub mod container;
 mod error;
+pub mod h264;
 mod inference;
 mod lane;
 mod metrics;
@@ -29,9 +29,9 @@ mod timeline;
 mod upscale;
 mod workers;
 
+pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};
 pub use error::{EnhanceError, StartError, Unsupported};
 pub use probe::{ContainerKind, SourceInfo, probe};
 pub use report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
 pub use request::{CancelFlag, EnhanceRequest, Priority, RenditionSpec, Upscaler};
 pub use workers::{Enhancer, Readiness, Reply};
-pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};

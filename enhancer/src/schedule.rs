@@ -22,7 +22,11 @@ const LEARN_FROM_PICTURES: u64 = 12;
 
 /// Predictions are stretched by this, since a machine's speed varies by about as much from one segment to the
 /// next, and a late segment costs more than a lower tier.
-const SAFETY: f64 = 1.25;
+const SAFETY: f64 = 1.1;
+
+/// The cheapest tier is tried once even if its estimate (from a warm-up run, perhaps on a machine that was busy starting) says
+/// that it takes up to this many times too long.
+const BENEFIT_OF_DOUBT: f64 = 2.0;
 
 impl Cost {
     /// A first estimate, for example from the warm-up run.
@@ -77,7 +81,15 @@ impl Choice {
 /// `waiting` is how many viewers' segments wait for each lane behind this one.
 pub(crate) fn choose(tiers: &[Cost], pixels: u64, seconds_left: Option<f64>, waiting: f64) -> Choice {
     let budget = seconds_left.map_or(f64::INFINITY, |left| left / (1.0 + waiting.max(0.0)));
-    tiers.iter().rposition(|cost| cost.predict(pixels) <= budget).map_or(Choice::Plain, Choice::Tier)
+    if let Some(best) = tiers.iter().rposition(|cost| cost.predict(pixels) <= budget) {
+        return Choice::Tier(best);
+    }
+    match tiers.first() {
+        Some(cost) if cost.samples == 0 && cost.predict(pixels) <= budget * BENEFIT_OF_DOUBT => {
+            Choice::Tier(0)
+        }
+        _ => Choice::Plain,
+    }
 }
 
 #[cfg(test)]
@@ -85,20 +97,20 @@ mod tests {
     use super::*;
 
     fn tiers() -> Vec<Cost> {
-        vec![Cost::estimate(1e-8), Cost::estimate(4e-8)]
+        [1e-8, 4e-8].map(|seconds| Cost { seconds_per_pixel: seconds, samples: 1 }).to_vec()
     }
 
     #[test]
     fn the_best_tier_that_fits_is_taken() {
         let second_of_720p30 = 1280 * 720 * 30;
-        // predicted: 0.35 s and 1.38 s
+        // predicted: 0.30 s and 1.22 s
         for (left, waiting, expected) in [
             (None, 0.0, Choice::Tier(1)),
             (None, 9.0, Choice::Tier(1)),
             (Some(2.0), 0.0, Choice::Tier(1)),
             (Some(2.0), 1.0, Choice::Tier(0)),
             (Some(1.0), 0.0, Choice::Tier(0)),
-            (Some(0.3), 0.0, Choice::Plain),
+            (Some(0.2), 0.0, Choice::Plain),
             (Some(-1.0), 0.0, Choice::Plain),
         ] {
             assert_eq!(choose(&tiers(), second_of_720p30, left, waiting), expected, "{left:?} {waiting}");
@@ -130,8 +142,17 @@ mod tests {
     }
 
     #[test]
-    fn a_tier_that_was_slow_once_is_tried_again() {
+    fn an_estimate_gets_the_benefit_of_the_doubt_once() {
         let mut cost = Cost::estimate(1.0);
+        assert_eq!(choose(&[cost], 10, Some(6.0), 0.0), Choice::Tier(0));
+        assert_eq!(choose(&[cost], 10, Some(5.0), 0.0), Choice::Plain, "but not at any price");
+        cost.learn(20.0, 20, 1);
+        assert_eq!(choose(&[cost], 10, Some(6.0), 0.0), Choice::Plain, "what was measured counts");
+    }
+
+    #[test]
+    fn a_tier_that_was_slow_once_is_tried_again() {
+        let mut cost = Cost { seconds_per_pixel: 1.0, samples: 1 };
         let mut passed_over = 0;
         while choose(&[cost], 10, Some(5.0), 0.0) == Choice::Plain {
             cost.relax();

@@ -56,17 +56,17 @@ mod tests {
 
     #[test]
     fn a_viewers_deadline() {
-        let policy = DeadlinePolicy::default(); // 0.8 of the target, 1 s reserve, 0.5 s to 8 s
+        let policy = DeadlinePolicy::default(); // 0.9 of the target, 1 s reserve, 0.5 s to 8 s
         let target = MS(4000);
         let none = Hurry::default();
         for (hurry, expected) in [
-            (none, MS(3200)),
+            (none, MS(3600)),
             (Hurry { buffer: Some(MS(6000)), ..none }, MS(5000)),
             (Hurry { buffer: Some(MS(60_000)), ..none }, MS(8000)),
             (Hurry { buffer: Some(MS(900)), ..none }, MS(500)),
             (Hurry { first_byte: Some(MS(2000)), ..none }, MS(2000)),
             (Hurry { buffer: Some(MS(9000)), first_byte: Some(MS(2000)), ..none }, MS(2000)),
-            (Hurry { buffer: Some(MS(0)), urgent: true, ..none }, MS(3200)),
+            (Hurry { buffer: Some(MS(0)), urgent: true, ..none }, MS(3600)),
         ] {
             assert_eq!(for_viewer(&policy, target, hurry), expected, "{hurry:?}");
         }

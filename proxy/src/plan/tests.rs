@@ -269,18 +269,18 @@ fn video_rates_follow_the_ladder() {
     let hd = Resolution { width: 1280, height: 720 };
     let measured = facts(640, 360);
     for (declared, rival, resolution, fps, expected) in [
-        // The rival's BANDWIDTH less 128 kbit/s of audio, within 2 and 6 times the source's video rate.
-        (Some((1_000_000, None)), Some(2_500_000), hd, 30_000, 2350),
-        (Some((1_000_000, Some(800_000))), Some(9_000_000), hd, 30_000, 4050),
+        // Half as much again as the rival's BANDWIDTH less 128 kbit/s of audio, within 2 and 8 times the source's video rate.
+        (Some((1_000_000, None)), Some(2_500_000), hd, 30_000, 3550),
+        (Some((1_000_000, Some(800_000))), Some(9_000_000), hd, 30_000, 5400),
         (Some((1_000_000, Some(800_000))), Some(900_000), hd, 30_000, 1350),
         // No rival: 3.5 times, or the floor.
-        (Some((1_000_000, Some(928_000))), None, hd, 30_000, 2800),
-        (Some((400_000, None)), None, hd, 30_000, 2400),
-        (Some((400_000, None)), None, hd, 60_000, 4050),
-        (Some((400_000, None)), None, Resolution { width: 640, height: 360 }, 30_000, 850),
+        (Some((2_000_000, Some(1_728_000))), None, hd, 30_000, 5600),
+        (Some((400_000, None)), None, hd, 30_000, 4500),
+        (Some((400_000, None)), None, hd, 60_000, 7550),
+        (Some((400_000, None)), None, Resolution { width: 640, height: 360 }, 30_000, 1600),
         // Nothing declared: what was measured.
-        (None, None, hd, 30_000, 2450),
-        (None, Some(3_000_000), hd, 30_000, 2850),
+        (None, None, hd, 30_000, 4500),
+        (None, Some(3_000_000), hd, 30_000, 4300),
         (Some((1, Some(1))), Some(1), Resolution { width: 2, height: 2 }, 1000, 50),
         (Some((u64::MAX, None)), Some(u64::MAX), hd, 30_000, 50_000),
     ] {
