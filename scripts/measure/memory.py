@@ -55,15 +55,16 @@ def main():
     root = Path(__file__).resolve().parents[2]
     origin, edge, admin = free_port(), free_port(), free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-        config.write(f'[cache]\nbudget = "{args.budget}"\n')
+        config.write(f'[cache]\nbudget_bytes = "{args.budget}"\n')
         config.flush()
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": root}
         started = [
-            subprocess.Popen(["target/release/sample-origin", "--listen", f"127.0.0.1:{origin}", ".acuity/sample"], **quiet),
+            subprocess.Popen(["target/release/sample-origin", "--listen", f"127.0.0.1:{origin}", "--sample", ".acuity/sample"], **quiet),
             subprocess.Popen(["target/release/acuity", "serve", "--origin", f"http://127.0.0.1:{origin}", "--config", config.name,
                               "--listen", f"127.0.0.1:{edge}", "--admin", f"127.0.0.1:{admin}"], **quiet),
         ]
         try:
+            wait_for(f"http://127.0.0.1:{origin}/sample/master.m3u8")
             wait_for(f"http://127.0.0.1:{admin}/readyz")
             load(f"http://127.0.0.1:{edge}", started[1].pid, args)
         finally:
@@ -73,7 +74,7 @@ def main():
 
 
 def load(base, pid, args):
-    master = get(f"{base}/master.m3u8").decode()
+    master = get(f"{base}/sample/master.m3u8").decode()
     variant = next(line for line in master.splitlines() if line.startswith("/~acuity/"))
     names = [line for line in get(base + variant).decode().splitlines() if line and not line.startswith("#")]
     folder = base + variant.rsplit("/", 1)[0]

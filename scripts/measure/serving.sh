@@ -12,16 +12,17 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 wait_for() { for _ in $(seq 300); do curl -fsS -o /dev/null "$1" 2>/dev/null && return; sleep 0.1; done; echo "no answer from $1" >&2; exit 1; }
 
 origin=$(free_port) edge=$(free_port) admin=$(free_port) web=$(free_port)
-[ -f .acuity/sample/master.m3u8 ] || scripts/fetch-sample.sh
-target/release/sample-origin --listen "127.0.0.1:$origin" .acuity/sample >/dev/null 2>&1 & pids+=($!)
+[ -f .acuity/sample/sample/master.m3u8 ] || scripts/fetch-sample.sh
+target/release/sample-origin --listen "127.0.0.1:$origin" --sample .acuity/sample >/dev/null 2>&1 & pids+=($!)
 target/release/acuity serve --origin "http://127.0.0.1:$origin" --listen "127.0.0.1:$edge" --admin "127.0.0.1:$admin" \
   >/dev/null 2>&1 & pids+=($!)
+wait_for "http://127.0.0.1:$origin/sample/master.m3u8"
 wait_for "http://127.0.0.1:$admin/readyz"
 
-variant=$(curl -fsS "http://127.0.0.1:$edge/master.m3u8" | grep -m1 '^/~acuity/')
+variant=$(curl -fsS "http://127.0.0.1:$edge/sample/master.m3u8" | grep -m1 '^/~acuity/')
 segment=$(curl -fsS "http://127.0.0.1:$edge$variant" | grep -m1 -v '^#')
 url="http://127.0.0.1:$edge${variant%/*}/$segment"
-mkdir -p "$work/www"
+mkdir -p "$work/www" && chmod 755 "$work" # nginx gives up root before it reads
 curl -fsS -o "$work/www/segment.ts" "$url"
 
 cat >"$work/nginx.conf" <<CONF
