@@ -110,9 +110,9 @@ impl Default for EnhancerConfig {
             // Re-encoding costs 0.13 dB at 2.8 Mbit/s against 0.34 (ultrafast) and 0.06 (veryfast), for 6.0 ms of
             // wall clock a frame against 3.6 and 9.3.
             preset: Preset::Superfast,
-            // x264's own default of 23 would give back part of what the network gained; the bitrate cap bounds the cost. At 18
+            // x264's own default of 23 would give back part of what the network gained; the bitrate cap bounds the cost. At 15
             // the encoder loses less than the network gains also where the source is nearly perfect.
-            crf: 18.0,
+            crf: 15.0,
             // 1280x720: enhanced it is 1440 lines, above what any of the sources by `max_source_lines` = 540 reach.
             max_source_pixels: 1280 * 720,
             // 8 Mbit/s for 30 s: no source of 540 lines comes near; a bound on what one request can make us hold.
@@ -130,8 +130,8 @@ impl Default for EnhancerConfig {
 impl Default for DeadlinePolicy {
     fn default() -> Self {
         Self {
-            // A player downloads one segment per target duration; a tenth of it is left for the transfer.
-            fraction: 0.9,
+            // A player downloads one segment per target duration; the rest of it is for the transfer.
+            fraction: 0.85,
             // Time for the transfer, and for the player to append what it got.
             buffer_reserve: Duration::from_secs(1),
             // Below this even the plain scaler is not ready; a nearer deadline would only fail everything.
@@ -292,7 +292,7 @@ mod tests {
         let policy = DeadlinePolicy::default();
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
         for (target, buffered, allowance) in [
-            (s(6), None, ms(5400)),
+            (s(6), None, ms(5100)),
             (s(6), Some(s(4)), s(3)),
             (s(6), Some(s(30)), s(8)), // a full buffer does not make players wait for ever
             (s(6), Some(s(0)), ms(500)),

@@ -5,7 +5,7 @@
 //! plainly, in the same stream, because a worse picture in time beats a better one late.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::codec::{ChromaScaler, Picture, PlainScaler};
 use crate::inference::Network;
@@ -56,6 +56,11 @@ pub(crate) struct Upscale<'a> {
     size: (u32, u32),
     scale: u32,
     deadline: Option<Instant>,
+    /// Pictures of the segment, and seconds that the plain scaler and the encoder take for one: what is left must be
+    /// finished plainly before the deadline, so the network stops that much sooner.
+    pictures: usize,
+    plain_seconds: f64,
+    index: usize,
     started: Instant,
     /// When the network gave its last picture.
     network_until: Option<Instant>,
@@ -68,7 +73,8 @@ pub(crate) struct Upscale<'a> {
 }
 
 impl<'a> Upscale<'a> {
-    /// `size` is the output's; `network` enlarges by `scale`.
+    /// `size` is the output's; `network` enlarges by `scale`; the segment has `pictures`, each of which takes
+    /// `plain_seconds` without a network.
     pub(crate) fn new(
         network: Option<&'a mut Network>,
         scalers: &'a mut Scalers,
@@ -76,6 +82,7 @@ impl<'a> Upscale<'a> {
         size: (u32, u32),
         scale: u32,
         deadline: Option<Instant>,
+        (pictures, plain_seconds): (usize, f64),
     ) -> Self {
         Self {
             network,
@@ -84,6 +91,9 @@ impl<'a> Upscale<'a> {
             size,
             scale,
             deadline,
+            pictures,
+            plain_seconds,
+            index: 0,
             started: Instant::now(),
             network_until: None,
             by_network: 0,
@@ -113,6 +123,12 @@ impl<'a> Upscale<'a> {
         Ok(())
     }
 
+    /// How long the rest of the segment takes without the network.
+    fn plain_rest(&self) -> Duration {
+        let left = self.pictures.saturating_sub(self.index) as f64;
+        Duration::try_from_secs_f64(left * self.plain_seconds).unwrap_or_default()
+    }
+
     /// Luma by the network; whether it did.
     fn by_network(&mut self, from: &Picture, to: &mut Picture) -> bool {
         if self.network.is_none() {
@@ -122,7 +138,7 @@ impl<'a> Upscale<'a> {
             // One inserted clip of another size is no reason to give up on what follows.
             self.fallback.get_or_insert(FallbackReason::SizeChanged);
             return false;
-        } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        } else if self.deadline.is_some_and(|deadline| Instant::now() + self.plain_rest() >= deadline) {
             FallbackReason::DeadlineShort
         } else {
             let started = Instant::now();
@@ -150,6 +166,7 @@ impl Stage for Upscale<'_> {
     type Out = Picture;
 
     fn push(&mut self, placed: Placed<Picture>, emit: Emit<'_, Picture>) -> Result<(), EnhanceError> {
+        self.index = placed.index;
         let mut enlarged = self.pool.take(self.size.0, self.size.1)?;
         self.enlarge(&placed.picture, &mut enlarged)?;
         emit(Placed { index: placed.index, picture: enlarged })

@@ -41,11 +41,11 @@ pub fn for_viewer(policy: &DeadlinePolicy, target: Duration, hurry: Hurry) -> Du
     by_player.clamp(policy.shortest, policy.longest.max(policy.shortest))
 }
 
-/// Time left for a segment of which a player has just got the one `media` before it: in steady state it will ask when it
-/// has played that. Nothing is left for the transfer here; the player has that much in its buffer.
+/// Time left for a segment of which a player has just got the one `media` before it. A player that has just started has no more
+/// than that in its buffer, so what is left of it must do for the transfer.
 #[must_use]
 pub fn for_ahead(policy: &DeadlinePolicy, media: Duration) -> Duration {
-    media.max(policy.shortest)
+    media.mul_f64(policy.fraction).max(policy.shortest)
 }
 
 #[cfg(test)]
@@ -56,17 +56,17 @@ mod tests {
 
     #[test]
     fn a_viewers_deadline() {
-        let policy = DeadlinePolicy::default(); // 0.9 of the target, 1 s reserve, 0.5 s to 8 s
+        let policy = DeadlinePolicy::default(); // 0.85 of the target, 1 s reserve, 0.5 s to 8 s
         let target = MS(4000);
         let none = Hurry::default();
         for (hurry, expected) in [
-            (none, MS(3600)),
+            (none, MS(3400)),
             (Hurry { buffer: Some(MS(6000)), ..none }, MS(5000)),
             (Hurry { buffer: Some(MS(60_000)), ..none }, MS(8000)),
             (Hurry { buffer: Some(MS(900)), ..none }, MS(500)),
             (Hurry { first_byte: Some(MS(2000)), ..none }, MS(2000)),
             (Hurry { buffer: Some(MS(9000)), first_byte: Some(MS(2000)), ..none }, MS(2000)),
-            (Hurry { buffer: Some(MS(0)), urgent: true, ..none }, MS(3600)),
+            (Hurry { buffer: Some(MS(0)), urgent: true, ..none }, MS(3400)),
         ] {
             assert_eq!(for_viewer(&policy, target, hurry), expected, "{hurry:?}");
         }
@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn later_segments_have_more_time() {
         let policy = DeadlinePolicy::default();
-        assert_eq!(for_ahead(&policy, MS(4000)), MS(4000));
-        assert_eq!(for_ahead(&policy, MS(20_000)), MS(20_000));
+        assert_eq!(for_ahead(&policy, MS(4000)), MS(3400));
+        assert_eq!(for_ahead(&policy, MS(20_000)), MS(17_000));
         assert_eq!(for_ahead(&policy, MS(100)), MS(500));
     }
 

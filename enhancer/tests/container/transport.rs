@@ -239,7 +239,10 @@ fn scrambled_and_sample_aes_video_is_recognised_and_refused() {
     let mut source = SourceSegmentBuilder::new();
     source.pes(0, &units[0].data);
     let mut scrambled = source.bytes.clone();
-    scrambled[376 + 3] |= 0x80;
+    // Behind the two tables; one damaged packet among many is no scrambling (see `is_scrambled`).
+    for packet in scrambled.chunks_mut(188).skip(2) {
+        packet[3] |= 0x80;
+    }
     let mut sample_aes = source.bytes.clone();
     let at = sample_aes[188..376].iter().position(|byte| *byte == 0x1b).unwrap();
     sample_aes[188 + at] = 0xdb;
