@@ -126,7 +126,10 @@ impl Lane {
         let frames = u32::try_from(timeline.len()).unwrap_or(u32::MAX);
         let picture_pixels = u64::from(request.spec.width) * u64::from(request.spec.height);
         let pixels = picture_pixels * u64::from(frames);
-        let left = request.deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
+        // However far the deadline is, a tier slower than the film would take the time of the segments behind this one.
+        let left = request
+            .deadline
+            .map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64().min(media_seconds.max(0.1)));
         let costs: Vec<Cost> = tiers.iter().map(|tier| tier.cost).collect();
         let choice = choose(&costs, pixels, left, waiting);
         let provider = self.provider;
