@@ -28,6 +28,11 @@ use crate::edge::Edge;
 /// Idle connections kept to all origins together, for passed-through requests.
 const UPSTREAM_POOL: usize = 256;
 
+/// Bytes the kernel may hold for a connection beyond what is on the wire. Without it a response of two megabytes lies in
+/// the send buffer as a whole, for each viewer: memory that a slow client keeps, and caches that are cold again when the
+/// bytes are sent at last. What is on its way is not bounded by it, so far and fast clients lose nothing.
+const UNSENT_LIMIT_BYTES: u32 = 128 << 10;
+
 /// Why the edge cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -85,6 +90,7 @@ impl Bound {
             // pingora hands it to tokio, which wants it so.
             listener
                 .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+                .inspect(limit_unsent)
                 .map_err(|source| ServerError::Bind { address, key, source })
         };
         let tls = match &server.tls {
@@ -105,6 +111,13 @@ impl Bound {
             https: self.tls.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?,
             admin: self.admin.local_addr()?,
         })
+    }
+}
+
+/// Connections inherit the option from their listener. A kernel without it serves as well, only with more memory.
+fn limit_unsent(listener: &TcpListener) {
+    if let Err(error) = socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_LIMIT_BYTES) {
+        tracing::debug!(%error, "no limit on unsent bytes");
     }
 }
 
