@@ -19,6 +19,7 @@ pub mod h264;
 mod inference;
 mod lane;
 mod metrics;
+mod offered;
 mod pipeline;
 mod probe;
 mod queue;
@@ -31,6 +32,7 @@ mod workers;
 
 pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};
 pub use error::{EnhanceError, StartError, Unsupported};
+pub use offered::{Keeping, OfferedModel, OfferedSet, Refusal, RefusalReason};
 pub use probe::{ContainerKind, SourceInfo, probe};
 pub use report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
 pub use request::{CancelFlag, EnhanceRequest, Priority, RenditionSpec, Upscaler};

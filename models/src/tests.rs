@@ -79,7 +79,7 @@ fn bad_entries_take_no_others_down() {
         (spoil("scale = 2", "scale = -2"), "scale -2 is not"),
         (spoil("scale = 2", "scale = \"2\""), "cannot be read: invalid type: string"),
         (spoil("scale = 2\n", ""), "missing field `scale`"),
-        (spoil("tier = \"s\"", "tier = \"xl\""), "tier \"xl\" is not s, m or l"),
+        (spoil("tier = \"s\"", "tier = \"xl\""), "tier \"xl\" is not s, m, l, v10, v15 or v20"),
         (spoil(&sha256, "sha256 = \"abc\""), "sha256 \"abc\" is not 64 hexadecimal digits"),
         (spoil("bad.onnx", "../bad.onnx"), "file \"../bad.onnx\" must be a relative path below"),
         (spoil("bad.onnx", "x/../../bad.onnx"), "must be a relative path below"),
