@@ -11,14 +11,21 @@
 //! The data's path: [`container`] takes the segment apart, `codec` decodes, `inference` enlarges luma,
 //! `codec` scales chroma and encodes, [`container`] splices the new pictures in. [`pipeline`] joins the
 //! three over bounded channels, [`workers`] owns the threads and the queue, [`schedule`] decides.
+//!
+//! The models' path: a catalogue goes to the [`loader`], which verifies its files and makes ONNX sessions; [`sets`] decides
+//! which set serves which rendition; the [`library`] hands sessions to lanes.
 
 mod codec;
 pub mod container;
 mod error;
+mod feed;
 pub mod h264;
 mod inference;
 mod lane;
+mod library;
+mod loader;
 mod metrics;
+mod model;
 mod offered;
 mod pipeline;
 mod probe;
@@ -26,6 +33,7 @@ mod queue;
 mod report;
 mod request;
 mod schedule;
+mod sets;
 mod timeline;
 mod upscale;
 mod workers;

@@ -3,11 +3,12 @@
 //! Why threads of our own: decoding, inference and encoding are work, not waiting; on the proxy's runtime they
 //! would stall every connection of a core. Async code sends a request, and its reply is called from a lane.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use acuity_config::EnhancerConfig;
 use acuity_models::{Catalogue, Sha256};
@@ -15,10 +16,16 @@ use bytes::Bytes;
 use prometheus::Registry;
 
 use crate::inference::Runtime;
-use crate::lane::{Lane, VerifiedModel};
+use crate::lane::Lane;
+use crate::library::{Hand, Library};
+use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::queue::{Offered, Queue};
+use crate::sets::SetName;
 use crate::{EnhanceError, EnhanceRequest, EnhancedSegment, Keeping, OfferedSet, Refusal, StartError};
+
+/// How soon a segment that waits for a session of another lane is looked at again. The loader wakes lanes itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Called once, from a worker thread (or from `submit` itself when the request is refused at once). Must not block.
 pub type Reply = Box<dyn FnOnce(Result<EnhancedSegment, EnhanceError>) + Send>;
@@ -44,6 +51,7 @@ struct Shared {
     closed: AtomicBool,
     lanes: usize,
     ready_lanes: AtomicUsize,
+    library: Arc<Library>,
     metrics: Metrics,
 }
 
@@ -61,9 +69,9 @@ impl Job {
 }
 
 impl Enhancer {
-    /// Loads ONNX Runtime, reads and verifies the catalogue's models, and starts `config.lanes` workers, which load
-    /// and warm the models before they take work: see [`Enhancer::readiness`]. A model that is missing or is not
-    /// what the catalogue says is left out, with a line in the log.
+    /// Loads ONNX Runtime and starts `config.lanes` workers and the loader, which installs `catalogue`; work is taken when
+    /// that is done: see [`Enhancer::readiness`]. A model that is not what it should be is left out: see
+    /// [`Enhancer::refused`].
     ///
     /// # Errors
     /// ONNX Runtime or the execution provider that was asked for is not to be had, or a thread cannot be started.
@@ -85,80 +93,79 @@ impl Enhancer {
         registry: &Registry,
         keeping: Keeping,
     ) -> Result<Self, StartError> {
-        let _ = keeping;
         let metrics = Metrics::register(registry)?;
         let runtime = Runtime::load(config)?;
         let config = Arc::new(config.clone());
-        let models = Arc::new(read_models(&catalogue));
+        let library = Arc::new(Library::new(config.lanes, keeping));
+        library.install(catalogue);
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::new(config.queue_limit)),
             work: Condvar::new(),
             closed: AtomicBool::new(false),
             lanes: config.lanes,
             ready_lanes: AtomicUsize::new(0),
-            metrics,
+            library: Arc::clone(&library),
+            metrics: metrics.clone(),
         });
         for number in 0..config.lanes {
-            let (shared, config, runtime) = (Arc::clone(&shared), Arc::clone(&config), runtime.clone());
-            let (catalogue, models) = (Arc::clone(&catalogue), Arc::clone(&models));
+            let shared = Arc::clone(&shared);
+            let lane = Lane::new(number, Arc::clone(&config), runtime.provider_label(), Arc::clone(&library));
             thread::Builder::new()
                 .name(format!("acuity-lane-{number}"))
-                .spawn(move || {
-                    let lane = Lane::new(number, config, &runtime, &catalogue, &models, &shared.metrics);
-                    drop(models);
-                    shared.work_on(lane);
-                })
+                .spawn(move || shared.work_on(lane))
                 .map_err(StartError::Thread)?;
         }
+        let waker = Arc::clone(&shared);
+        let loader = Loader { library, runtime, metrics, shown: HashSet::new() };
+        thread::Builder::new()
+            .name("acuity-loader".to_owned())
+            .spawn(move || loader.run(|| waker.wake()))
+            .map_err(StartError::Thread)?;
         Ok(Self(shared))
     }
 
-    /// Makes `catalogue` the one in force. Returns at once; a thread of its own verifies files and makes sessions, then
-    /// swaps. See [`Enhancer::offered`], [`Enhancer::refused`] and [`Enhancer::installs`] for what came of it.
+    /// Makes `catalogue` the one in force. Returns at once; the loader's thread verifies files and makes sessions, then
+    /// swaps all at once. See [`Enhancer::offered`], [`Enhancer::refused`] and [`Enhancer::installs`] for what came of it.
     pub fn install(&self, catalogue: Arc<Catalogue>) {
-        drop(catalogue);
+        self.0.library.install(catalogue);
     }
 
-    /// How many catalogues have been installed to the end; one that was overtaken by the next before its turn does not count.
+    /// How many catalogues have been installed to the end. One that the next overtook before its turn does not count.
     #[must_use]
     pub fn installs(&self) -> u64 {
-        0
+        self.0.library.installs()
     }
 
     /// The sets that may be put into new playlists: each has a model at least that is verified, keeps its contract and
     /// has run here. In the order of cluster and scale.
     #[must_use]
     pub fn offered(&self) -> Arc<Vec<OfferedSet>> {
-        Arc::default()
+        self.0.library.offered()
     }
 
     /// A set that segments are made with, be it offered or replaced and still asked for.
     #[must_use]
     pub fn set(&self, cluster: &str, scale: u32, digest: &str) -> Option<OfferedSet> {
-        self.offered()
-            .iter()
-            .find(|set| (set.cluster.as_str(), set.scale, set.digest.as_str()) == (cluster, scale, digest))
-            .cloned()
+        self.0.library.set(cluster, scale, digest)
     }
 
     /// The bytes of a model of any set that segments are made with, offered or replaced.
     #[must_use]
     pub fn model_file(&self, sha256: &Sha256) -> Option<Bytes> {
-        let offered = self.offered();
-        let mut models = offered.iter().flat_map(|set| &set.models);
-        models.find(|model| model.sha256 == *sha256).map(|model| model.bytes.clone())
+        self.0.library.model_file(sha256)
     }
 
     /// The models of the catalogue in force that are not used, and why.
     #[must_use]
     pub fn refused(&self) -> Arc<Vec<Refusal>> {
-        Arc::default()
+        self.0.library.refused()
     }
 
     /// Says that segments of this set will be asked for soon (it was put into a playlist that somebody fetched), so that
-    /// its sessions are made before the first. Never blocks; unknown sets are ignored.
+    /// its sessions are there before the first. Never blocks; unknown sets are ignored.
     pub fn prepare(&self, cluster: &str, scale: u32, digest: &str) {
-        let _ = (cluster, scale, digest);
+        let name = SetName { cluster: cluster.to_owned(), scale, digest: digest.to_owned() };
+        self.0.library.prepare(&name);
     }
 
     /// Whether segments are being made.
@@ -166,10 +173,10 @@ impl Enhancer {
     pub fn readiness(&self) -> Readiness {
         if self.0.closed.load(Ordering::Acquire) {
             Readiness::Stopped
-        } else if self.0.ready_lanes.load(Ordering::Acquire) < self.0.lanes {
-            Readiness::Starting
-        } else {
+        } else if self.0.is_ready() {
             Readiness::Ready
+        } else {
+            Readiness::Starting
         }
     }
 
@@ -206,6 +213,7 @@ impl Enhancer {
     /// Refuses new work and what waits; segments in hand are finished.
     pub fn shutdown(&self) {
         self.0.closed.store(true, Ordering::Release);
+        self.0.library.close();
         let waiting = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).drain();
         self.0.work.notify_all();
         self.0.metrics.queue_depth.set(0);
@@ -216,20 +224,33 @@ impl Enhancer {
 }
 
 impl Shared {
-    fn work_on(&self, mut lane: Lane) {
-        if self.ready_lanes.fetch_add(1, Ordering::AcqRel) + 1 == self.lanes {
+    fn is_ready(&self) -> bool {
+        self.ready_lanes.load(Ordering::Acquire) == self.lanes && self.library.installs() > 0
+    }
+
+    /// Something has come of the loader's work: lanes look again at what waits.
+    fn wake(&self) {
+        if self.is_ready() && !self.closed.load(Ordering::Acquire) {
             self.metrics.ready.set(1);
         }
-        while let Some((job, waiting)) = self.next() {
+        // Under the lock, so that no lane is between its look and its wait.
+        let _queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.work.notify_all();
+    }
+
+    fn work_on(&self, mut lane: Lane) {
+        self.ready_lanes.fetch_add(1, Ordering::AcqRel);
+        self.wake();
+        while let Some(Turn { job, hand, waiting }) = self.next() {
             let queued_seconds = job.queued.elapsed().as_secs_f64();
             if job.request.cancel.is_cancelled() {
                 job.refuse(&self.metrics, EnhanceError::Cancelled);
                 continue;
             }
             // A panic is a bug, and it costs this segment, not the lane: what a lane keeps between segments
-            // (sessions, scalers, picture memory) is valid after any of its operations.
+            // (scalers, picture memory) and what it hands back (sessions) is valid after any of its operations.
             let result =
-                catch_unwind(AssertUnwindSafe(|| lane.enhance(&job.request, queued_seconds, waiting)))
+                catch_unwind(AssertUnwindSafe(|| lane.enhance(&job.request, hand, queued_seconds, waiting)))
                     .unwrap_or(Err(EnhanceError::WorkerLost));
             match &result {
                 Ok(made) => self.metrics.made(&made.report),
@@ -240,32 +261,39 @@ impl Shared {
         self.metrics.ready.set(0);
     }
 
-    /// Waits for the next job; also tells how many viewers' segments wait behind it, for each lane.
-    fn next(&self) -> Option<(Job, f64)> {
+    /// Waits for the next job. One whose session is still being made lets others go first.
+    fn next(&self) -> Option<Turn> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if self.closed.load(Ordering::Acquire) {
                 return None;
             }
-            if let Some(job) = queue.take() {
+            let is_ready = self.library.installs() > 0;
+            let hand = |job: &Job| {
+                let hand = self.library.hand(&job.request, job.queued);
+                // Who goes away does not wait for anything.
+                if job.request.cancel.is_cancelled() { Some(hand.unwrap_or_default()) } else { hand }
+            };
+            if let Some((job, hand)) = is_ready.then(|| queue.take_ready(hand)).flatten() {
                 self.metrics.queue_depth.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-                return Some((job, queue.viewers() as f64 / self.lanes as f64));
+                let waiting = queue.viewers() as f64 / self.lanes as f64;
+                return Some(Turn { job, hand, waiting });
             }
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            // What waits though a lane is free waits for a session, which another lane may give back without a word.
+            queue = if is_ready && queue.len() > 0 {
+                let waited = self.work.wait_timeout(queue, LOOK_AGAIN);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                self.work.wait(queue).unwrap_or_else(PoisonError::into_inner)
+            };
         }
     }
 }
 
-fn read_models(catalogue: &Catalogue) -> Vec<VerifiedModel> {
-    let mut models = Vec::new();
-    for rejected in catalogue.rejected() {
-        tracing::error!(%rejected, "catalogue entry left out");
-    }
-    for entry in catalogue.entries() {
-        match entry.read_verified() {
-            Ok(bytes) => models.push(VerifiedModel { entry: Arc::clone(entry), bytes }),
-            Err(error) => tracing::error!(model = %entry.id, %error, "model left out"),
-        }
-    }
-    models
+/// A job whose turn it is.
+struct Turn {
+    job: Job,
+    hand: Hand,
+    /// Viewers' segments that wait behind it, for each lane.
+    waiting: f64,
 }
