@@ -215,3 +215,6 @@ fn mark(path: &Path) -> Option<Mark> {
         changed: (metadata.ctime(), metadata.ctime_nsec()),
     })
 }
+
+#[cfg(test)]
+mod tests;
