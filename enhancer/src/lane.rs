@@ -150,7 +150,10 @@ impl Lane {
                 MadeBy::Plain
             }
         };
-        drop(session);
+        match session {
+            Some(session) if fallback == Some(FallbackReason::ModelFailed) => session.discard(),
+            session => drop(session),
+        }
         let muxing = Instant::now();
         let bytes = source.splice(&made.units)?;
         let stages = StageSeconds {

@@ -111,7 +111,7 @@ impl Library {
 
     // The loader's side.
 
-    /// Makes `named` what is in force and tells everybody.
+    /// Makes `named` what is in force.
     pub(crate) fn swap(&self, named: Vec<(SetName, Vec<SetModel>)>, refused: Vec<Refusal>) {
         let mut sets = self.sets();
         sets.install(named, Instant::now());
@@ -120,7 +120,11 @@ impl Library {
         let mut published = lock(&self.published);
         published.offered = Arc::new(offered);
         published.refused = Arc::new(refused);
-        published.installs += 1;
+    }
+
+    /// Says that an install has come to its end.
+    pub(crate) fn installed(&self) {
+        lock(&self.published).installs += 1;
     }
 
     /// Waits for something to do, at most for `longest`. Who waits for a session comes first.

@@ -121,6 +121,8 @@ impl Loader {
         for (_, stopped) in self.known().iter().filter(|(state, _)| *state == State::Stopped) {
             stopped.model.drop_idle(Duration::ZERO, Instant::now());
         }
+        self.show();
+        self.library.installed();
         tracing::info!(usable, entries = catalogue.entries().len(), "models installed");
     }
 

@@ -182,6 +182,14 @@ impl Session {
         &self.model
     }
 
+    /// It failed: it does not go back, and the loader makes another if it can.
+    pub(crate) fn discard(mut self) {
+        if let Some(network) = self.network.take() {
+            self.model.lock().made -= 1;
+            drop(network);
+        }
+    }
+
     /// What to run. There always is one until the session is dropped.
     pub(crate) fn network(&mut self) -> Option<&mut Network> {
         self.network.as_mut()

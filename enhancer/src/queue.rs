@@ -124,7 +124,7 @@ mod tests {
         for item in ["cold", "warm", "warm too"] {
             assert!(matches!(queue.offer(item, Priority::Viewer, None), Offered::Taken));
         }
-        let warm = |item: &&str| item.starts_with("warm").then(|| item.len());
+        let warm = |item: &&str| item.starts_with("warm").then_some(item.len());
         assert_eq!(queue.take_ready(warm), Some(("warm", 4)));
         assert_eq!(queue.take_ready(|_| Some(0)), Some(("cold", 0)));
         assert_eq!(queue.take_ready(|_| None::<()>), None);
