@@ -8,11 +8,13 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod cluster;
 mod document;
 mod enhancer;
 mod faults;
 mod findings;
 mod log;
+mod models;
 mod origin;
 mod pattern;
 mod reader;
@@ -25,9 +27,11 @@ mod words;
 use std::net::SocketAddr;
 
 pub use cache::CacheConfig;
+pub use cluster::{ClusterChoice, ClusterRule};
 pub use enhancer::{DeadlinePolicy, EnhancerConfig, Preset, Provider};
 pub use faults::{Fault, Faults, Position};
-pub use log::{AccessLog, LogConfig, LogLevel, ModelsConfig};
+pub use log::{AccessLog, LogConfig, LogLevel};
+pub use models::ModelsConfig;
 pub use origin::OriginConfig;
 pub use pattern::Pattern;
 pub use route::{EnhanceFor, HostPattern, RouteConfig};
@@ -46,7 +50,7 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// How video is enhanced.
     pub enhancer: EnhancerConfig,
-    /// Where networks are read from.
+    /// Where networks are read from, and how soon new ones are used.
     pub models: ModelsConfig,
     /// What is kept.
     pub cache: CacheConfig,
