@@ -89,10 +89,13 @@ impl Loader {
             for entry in set.entries() {
                 match self.admit(entry, &known) {
                     Ok(model) => {
-                        // Those in use keep what they have: only others count against the limit.
-                        let in_use = self.match_sessions(entry, &model, &known);
-                        warm += usize::from(!in_use);
-                        if !in_use && warm > KEPT_WARM {
+                        // The cheapest is always likely to be asked for, others if they keep up with a film.
+                        let is_likely = models.is_empty() || model.is_real_time();
+                        if self.match_sessions(entry, &model, &known) {
+                            // One that is in use keeps what it has, and does not count against the limit.
+                        } else if is_likely && warm < KEPT_WARM {
+                            warm += 1;
+                        } else {
                             model.drop_idle(Duration::ZERO, Instant::now());
                         }
                         models.push(SetModel { entry: Arc::clone(entry), model });
@@ -126,7 +129,8 @@ impl Loader {
         tracing::info!(usable, entries = catalogue.entries().len(), "models installed");
     }
 
-    /// A model of the catalogue if it is what it should be. Its file is read each time; what was checked before is not checked again.
+    /// A model of the catalogue if it is what it should be. Its file is read each time; what was checked before is not
+    /// checked again.
     fn admit(
         &self,
         entry: &ModelEntry,

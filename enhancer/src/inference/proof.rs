@@ -24,9 +24,9 @@ const QUICK_SECONDS: f64 = 0.1;
 /// with everything else that starts.
 const RUNS: usize = 3;
 
-/// How far the output may be from the input, enlarged, in code values, on average. Trained networks are within 1; one
-/// colour all over is 32 away, a mirrored picture 48, black or white more than 100.
-const MEAN_ERROR_LIMIT: f64 = 16.0;
+/// How far the output may be from the input, enlarged, in code values, on average. Trained networks are within 1, untrained
+/// ones of the trainer within 20; one colour all over is 32 away, a mirrored picture 48, black or white more than 100.
+const MEAN_ERROR_LIMIT: f64 = 24.0;
 
 impl Network {
     /// Runs the network on pictures whose enlargement is known.
