@@ -296,5 +296,12 @@ fn the_models_that_ship_are_whole() {
         assert_eq!(state, DigestState::Verified, "{}", entry.id);
         assert!(entry.measured.gain_db.is_some_and(|gain| gain > 0.0), "{} gains nothing", entry.id);
         assert!(entry.record.as_ref().is_some_and(|record| record.is_file()), "{} has no record", entry.id);
+        if entry.cluster != "generic" {
+            let Measured { heldout_db: Some(own), heldout_generic_db: Some(generic), .. } = entry.measured
+            else {
+                panic!("{} was not held against the generic model", entry.id)
+            };
+            assert!(own - generic >= 0.2, "{} gains {own} - {generic} dB over generic", entry.id);
+        }
     }
 }
