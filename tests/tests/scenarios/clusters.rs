@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use acuity_tests::clips::{self, Clip};
+use acuity_tests::clips::{self, Clip, Packaging, Recipe, Sound};
 use acuity_tests::onnx::nearest;
 use acuity_tests::origin::Origin;
 use acuity_tests::player::{Media, Multivariant, Player};
@@ -11,14 +11,30 @@ use acuity_tests::world::{World, WorldBuilder};
 use acuity_tests::zoo::{Zoo, brighter, sha256, shipped};
 use reqwest::Method;
 
-use crate::kit::{at_leisure, one_rendition, segment_url};
+use crate::kit::{at_leisure, segment_url};
+
+/// A stream so small that it is made in time however busy the machine is: these scenarios are about which model makes it.
+async fn small_stream() -> Clip {
+    let recipe = Recipe {
+        packaging: Packaging::Ts,
+        sound: Sound::Muxed,
+        variants: &[(160, 90, 100), (320, 180, 250)],
+        segments: 3,
+        segment_s: 2,
+        fps: 10,
+    };
+    clips::make(recipe).await.unwrap()
+}
 
 /// An edge of one enhanced rendition that looks at its models often and keeps nothing it has made: what comes is made now.
+/// One encoder thread, because x264 with several and a rate cap does not write the same bytes twice.
 fn watching(zoo: &Zoo) -> WorldBuilder {
-    one_rendition()
+    at_leisure()
+        .route("max_source_lines", 100)
         .set("models.directory", zoo.setting())
         .set("models.watch_interval", "\"100ms\"")
         .set("cache.budget_bytes", 0)
+        .set("enhancer.encoder_threads", 1)
         .set("cache.vod_playlist_ttl", "\"0s\"")
 }
 
@@ -91,7 +107,7 @@ async fn rule_then_playlist_then_header_then_generic() {
     for (cluster, by) in [("one", 2.0), ("two", 4.0), ("three", 6.0)] {
         zoo.put(cluster, 2, &brighter(by).unwrap()).unwrap();
     }
-    let clip = clips::vod_ts().await.unwrap();
+    let clip = small_stream().await;
     let rule = "path = '/game/'\ncluster = 'one'";
     let world = serve(&clip, watching(&zoo).cluster_if(rule)).await;
     let player = Player::new().unwrap();
@@ -120,7 +136,7 @@ async fn rule_then_playlist_then_header_then_generic() {
         pictures.push(bytes);
     }
     assert!(pictures[0] != pictures[1] && pictures[1] != pictures[2] && pictures[2] != pictures[3]);
-    assert_eq!((&pictures[3], &pictures[2]), (&pictures[4], &pictures[5]));
+    assert!(pictures[3] == pictures[4] && pictures[2] == pictures[5], "the same model makes the same bytes");
     let metrics = world.edge.metrics().await.unwrap();
     let chosen = |by, cluster, fallback| {
         let labels = [("by", by), ("cluster", cluster), ("fallback", fallback)];
@@ -146,7 +162,7 @@ async fn rule_then_playlist_then_header_then_generic() {
 async fn a_model_is_swapped_under_a_player() {
     let mut zoo = Zoo::new().unwrap();
     let old = zoo.put("game", 2, &brighter(3.0).unwrap()).unwrap();
-    let clip = clips::vod_ts().await.unwrap();
+    let clip = small_stream().await;
     let world = serve(&clip, watching(&zoo).route("cluster", "\"game\"")).await;
     let player = Player::new().unwrap();
     let before = until(&world, "/vod/master.m3u8", |master| is_of(master, "game")).await;
@@ -166,10 +182,10 @@ async fn a_model_is_swapped_under_a_player() {
     // The rendition that was being played is made by the model it was made by, to the last byte.
     for (index, expected) in first.iter().enumerate() {
         let (by, bytes) = made_by(&player, &playing, index).await;
-        assert_eq!((by.as_str(), &bytes == expected), ("game-x2-s", true), "segment {index} changed");
+        assert_eq!((by.as_str(), bytes == *expected), ("game-x2-s", true), "segment {index} changed");
     }
     let (_, renewed) = made_by(&player, &media_of(&player, &after).await, 0).await;
-    assert_ne!(renewed, first[0], "the new playlist is of the new model");
+    assert!(renewed != first[0], "the new playlist is of the new model");
 
     // Both files are there for clients that run them, the new one is in the metrics.
     for model in [&old, &new] {
@@ -198,7 +214,7 @@ async fn broken_models_are_refused_with_a_reason_and_service_goes_on() {
     zoo.spoil("cut", 2, |bytes| bytes[..bytes.len() / 2].to_vec()).unwrap();
     zoo.spoil("other", 2, |_| brighter(2.0).unwrap()).unwrap();
     std::fs::remove_file(zoo.file("gone", 2)).unwrap();
-    let clip = clips::vod_ts().await.unwrap();
+    let clip = small_stream().await;
     let rules = ["triple", "floats", "garbage", "cut", "other", "gone"];
     let told = |world: WorldBuilder, name: &&str| {
         world.cluster_if(&format!("path = '/{name}\\.m3u8'\ncluster = '{name}'"))
@@ -231,7 +247,7 @@ async fn a_model_that_breaks_or_goes_while_it_is_played_stops_at_once() {
         ("cut short", |zoo| zoo.spoil("game", 2, |bytes| bytes[..1000].to_vec()).unwrap()),
         ("taken out", |zoo| zoo.remove("game", 2).unwrap()),
     ];
-    let clip = clips::vod_ts().await.unwrap();
+    let clip = small_stream().await;
     for (name, harm) in harms {
         let mut zoo = Zoo::new().unwrap();
         let model = zoo.put("game", 2, &brighter(3.0).unwrap()).unwrap();
@@ -259,7 +275,7 @@ async fn a_model_that_breaks_or_goes_while_it_is_played_stops_at_once() {
 #[tokio::test]
 async fn a_catalogue_that_cannot_be_read_changes_nothing() {
     let zoo = Zoo::new().unwrap();
-    let clip = clips::vod_ts().await.unwrap();
+    let clip = small_stream().await;
     let world = serve(&clip, watching(&zoo)).await;
     let before = until(&world, "/vod/master.m3u8", |master| is_of(master, "generic")).await;
     let catalogue = zoo.directory().join("catalogue.toml");
@@ -279,7 +295,7 @@ async fn a_catalogue_that_cannot_be_read_changes_nothing() {
 #[tokio::test]
 async fn the_model_itself_is_served() {
     let zoo = Zoo::new().unwrap();
-    let world = serve(&clips::vod_ts().await.unwrap(), watching(&zoo)).await;
+    let world = serve(&small_stream().await, watching(&zoo)).await;
     let player = Player::new().unwrap();
     let master = until(&world, "/vod/master.m3u8", |master| is_of(master, "generic")).await;
     let set = model_set(&master);
@@ -300,7 +316,7 @@ async fn the_model_itself_is_served() {
     let file = described.url.join(model["uri"].as_str().unwrap()).unwrap().to_string();
     let seen = world.origin.seen().len();
     let whole = player.get_ok(&file, &[]).await.unwrap();
-    assert_eq!(whole.body, shipped().unwrap());
+    assert!(whole.body == shipped().unwrap(), "other bytes");
     assert_eq!(model["bytes"], whole.body.len());
     let digest = sha256(&whole.body);
     assert_eq!(model["sha256"], digest.as_str());
@@ -340,26 +356,26 @@ async fn the_model_itself_is_served() {
 async fn three_times_the_size_where_there_is_a_model_for_it() {
     let mut zoo = Zoo::new().unwrap();
     zoo.put("generic", 3, &nearest(3, 2)).unwrap();
-    let clip = clips::vod_ts().await.unwrap();
+    let clip = small_stream().await;
     let world = at_leisure()
         .set("models.directory", zoo.setting())
         .route("scales", "[2, 3]")
-        .route("max_source_lines", 200);
+        .route("max_source_lines", 100);
     let world = serve(&clip, world).await;
     let player = Player::new().unwrap();
     let master = world.enhanced(&player, "/vod/master.m3u8").await.unwrap();
     let mut heights: Vec<_> =
         master.enhanced().iter().filter_map(|variant| variant.resolution).map(|size| size.height).collect();
     heights.sort_unstable();
-    assert_eq!(heights, [360, 540], "{}", master.fetched.text());
+    assert_eq!(heights, [180, 270], "{}", master.fetched.text());
     assert!(attribute(&master, "org.acuity.model.x3", "VALUE").starts_with("generic-"));
-    let media = player.media(&master.url_of(master.of_height(540).unwrap()).unwrap()).await.unwrap();
+    let media = player.media(&master.url_of(master.of_height(270).unwrap()).unwrap()).await.unwrap();
     let (by, _) = made_by(&player, &media, 0).await;
     assert_eq!(by, "generic-x3-s");
-    let source = crate::kit::open_source(&world, &player, "180p").await;
+    let source = crate::kit::open_source(&world, &player, "90p").await;
     for index in 0..2 {
         let (_, probe, _) = crate::kit::compare_by(&player, &source, &media, index, 3).await;
         let video = probe.video().unwrap();
-        assert_eq!((video.width, video.height), (960, 540));
+        assert_eq!((video.width, video.height), (480, 270));
     }
 }
