@@ -13,9 +13,11 @@
 //! three over bounded channels, [`workers`] owns the threads and the queue, [`schedule`] decides.
 //!
 //! The models' path: a catalogue goes to the [`loader`], which verifies its files and makes ONNX sessions; [`sets`] decides
-//! which set serves which rendition; the [`library`] hands sessions to lanes.
+//! which set serves which rendition; the [`library`] hands sessions to lanes. Whether a specialised model is worth using,
+//! [`compare`] finds out in idle moments.
 
 mod codec;
+mod compare;
 pub mod container;
 mod error;
 mod feed;
@@ -39,6 +41,7 @@ mod upscale;
 mod workers;
 
 pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};
+pub use compare::{CompareError, CompareReply, CompareRequest, Comparison, TierComparison};
 pub use error::{EnhanceError, StartError, Unsupported};
 pub use offered::{Keeping, OfferedModel, OfferedSet, Refusal, RefusalReason};
 pub use probe::{ContainerKind, SourceInfo, probe};

@@ -3,11 +3,11 @@
 //! Locks are held for look-ups only, never while a file is read or a session made, so neither a segment in flight nor a
 //! request waits for a new catalogue.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use acuity_models::{Catalogue, Sha256};
+use acuity_models::{Catalogue, Sha256, Tier};
 use bytes::Bytes;
 
 use crate::model::{Model, Session, SetModel};
@@ -17,6 +17,9 @@ use crate::{EnhanceRequest, FallbackReason, Priority, RenditionSpec, Upscaler};
 
 pub(crate) struct Library {
     sets: Mutex<Sets<SetModel>>,
+    /// Models that lose against others, and until when at least they are kept out. Locked after `sets`. One is forgotten
+    /// when a new catalogue brings it after that, or does not know its set any more, so there are no more than models.
+    losers: Mutex<HashMap<(SetName, Tier), Instant>>,
     published: Mutex<Published>,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
@@ -67,6 +70,7 @@ impl Library {
     pub(crate) fn new(lanes: usize, keeping: Keeping) -> Self {
         Self {
             sets: Mutex::new(Sets::new(keeping.retire_after)),
+            losers: Mutex::default(),
             published: Mutex::default(),
             inbox: Mutex::default(),
             arrived: Condvar::new(),
@@ -111,15 +115,43 @@ impl Library {
 
     // The loader's side.
 
-    /// Makes `named` what is in force.
-    pub(crate) fn swap(&self, named: Vec<(SetName, Vec<SetModel>)>, refused: Vec<Refusal>) {
+    /// Makes `named` what is in force, but for what was found to lose.
+    pub(crate) fn swap(&self, mut named: Vec<(SetName, Vec<SetModel>)>, refused: Vec<Refusal>) {
+        let now = Instant::now();
         let mut sets = self.sets();
-        sets.install(named, Instant::now());
+        let mut losers = lock(&self.losers);
+        losers.retain(|(name, _), until| now < *until && named.iter().any(|(other, _)| other == name));
+        for (name, models) in &mut named {
+            models.retain(|model| !losers.contains_key(&(name.clone(), model.entry.tier)));
+        }
+        drop(losers);
+        sets.install(named, now);
+        self.publish(&sets);
+        lock(&self.published).refused = Arc::new(refused);
+    }
+
+    fn publish(&self, sets: &Sets<SetModel>) {
         let current = sets.all().into_iter().filter(|(.., state)| *state == State::Current);
         let offered = current.map(|(name, models, _)| offered(name, models)).collect();
-        let mut published = lock(&self.published);
-        published.offered = Arc::new(offered);
-        published.refused = Arc::new(refused);
+        lock(&self.published).offered = Arc::new(offered);
+    }
+
+    /// Stops using a model, for `at_least` so long and until a new catalogue brings it again; whether it was in use.
+    pub(crate) fn withdraw(&self, name: &SetName, tier: Tier, at_least: Duration) -> bool {
+        let mut sets = self.sets();
+        let withdrawn = sets.withdraw(name, |model| model.entry.tier == tier);
+        if withdrawn {
+            lock(&self.losers).insert((name.clone(), tier), Instant::now() + at_least);
+            self.publish(&sets);
+        }
+        withdrawn
+    }
+
+    /// The models of a set in use and those of the current generic set of its scale, each cheap to dear.
+    pub(crate) fn rivals(&self, name: &SetName) -> (Vec<Arc<Model>>, Vec<Arc<Model>>) {
+        let (own, generic) = self.sets().rivals(name);
+        let models = |models: Vec<SetModel>| models.into_iter().map(|model| model.model).collect();
+        (models(own), models(generic))
     }
 
     /// Says that an install has come to its end.

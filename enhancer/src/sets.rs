@@ -8,7 +8,7 @@
 //! - *retired*: the catalogue names another digest for its cluster and scale. It is not offered any more, but renditions that
 //!   named it get it, from the bytes that were verified when it was current, until nobody has asked for a while.
 //! - *stopped*: the catalogue names nothing for its cluster and scale, or names this very set and none of its files is what it
-//!   should be. Nothing is made with it from that moment on. It is remembered as long as a retired one, because files
+//!   should be, or all of its models were withdrawn because they lose against others. Nothing is made with it from that moment on. It is remembered as long as a retired one, because files
 //!   are often replaced before the catalogue is: once the catalogue says so, what looked corrupt was only replaced.
 //!
 //! What a request gets whose set is not there (stopped, forgotten, or from before a restart):
@@ -85,7 +85,9 @@ impl<M: Clone> Sets<M> {
         for (name, set) in &mut self.sets {
             let before = set.state;
             let replaced = named.iter().any(|(other, _)| other.is_at(&name.cluster, name.scale));
-            set.state = if replaced { State::Retired } else { State::Stopped };
+            // One whose models were all withdrawn has nothing to serve with.
+            let serves = replaced && !set.models.is_empty();
+            set.state = if serves { State::Retired } else { State::Stopped };
             // Its time begins when it is no longer current, not when it was last asked for.
             if before == State::Current {
                 set.last_asked = now;
@@ -147,6 +149,28 @@ impl<M: Clone> Sets<M> {
         let keep = |last_asked: Instant| now.saturating_duration_since(last_asked) < self.retire_after;
         self.sets.retain(|_, set| set.state == State::Current || keep(set.last_asked));
         self.pins.retain(|_, (_, last_asked)| keep(*last_asked));
+    }
+
+    /// Takes models out of a set for good; whether there were such. A set without any left is stopped.
+    pub(crate) fn withdraw(&mut self, name: &SetName, is_one: impl Fn(&M) -> bool) -> bool {
+        let Some(set) = self.sets.get_mut(name) else { return false };
+        let before = set.models.len();
+        set.models.retain(|model| !is_one(model));
+        if set.models.is_empty() {
+            set.state = State::Stopped;
+        }
+        set.models.len() < before
+    }
+
+    /// The models of a set that serves, and those of the generic set that is current. Nobody is thought to ask for them.
+    pub(crate) fn rivals(&self, name: &SetName) -> (Vec<M>, Vec<M>) {
+        let serving = self.sets.get(name).filter(|set| set.state != State::Stopped);
+        let is_generic = |(other, set): &(&SetName, &Set<M>)| {
+            set.state == State::Current && other.is_at(GENERIC, name.scale)
+        };
+        let generic = self.sets.iter().find(is_generic).map(|(_, set)| set);
+        let models = |set: Option<&Set<M>>| set.map(|set| set.models.clone()).unwrap_or_default();
+        (models(serving), models(generic))
     }
 
     /// All sets, by cluster, scale and digest.
@@ -273,6 +297,28 @@ mod tests {
                 .all()
                 .iter()
                 .all(|(name, _, state)| { (*state == State::Current) == (name.cluster == GENERIC) })
+        );
+    }
+
+    #[test]
+    fn models_that_lose_are_withdrawn_one_by_one() {
+        let pair = (name("game", "a1"), vec!["a1-s", "a1-m"]);
+        let mut world = World::new(&[pair.clone(), set("generic", "g1")]);
+        assert_eq!(world.sets.rivals(&pair.0), (vec!["a1-s", "a1-m"], vec!["g1"]));
+        assert!(world.sets.withdraw(&pair.0, |model| *model == "a1-s"));
+        assert!(!world.sets.withdraw(&pair.0, |model| *model == "a1-s"), "it is gone");
+        assert_eq!(world.get("game", "a1"), "own:a1-m", "the other tier goes on");
+        assert!(world.sets.withdraw(&pair.0, |model| *model == "a1-m"));
+        assert_eq!(world.get("game", "a1"), "instead:g1");
+        assert_eq!(world.sets.rivals(&pair.0), (vec![], vec!["g1"]));
+        assert!(!world.sets.withdraw(&name("game", "a2"), |_| true));
+        world.install(&[set("game", "a2"), set("generic", "g1")]);
+        assert_eq!(world.get("game", "a1"), "instead:g1", "replaced, but there is nothing left of it");
+        world.install(&[pair, set("generic", "g1")]);
+        assert_eq!(
+            world.get("game", "a1"),
+            "own:a1-s",
+            "what a new catalogue brings is for others to keep out"
         );
     }
 

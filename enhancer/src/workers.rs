@@ -6,15 +6,16 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use acuity_config::EnhancerConfig;
-use acuity_models::{Catalogue, Sha256};
+use acuity_models::{Catalogue, Sha256, Tier};
 use bytes::Bytes;
 use prometheus::Registry;
 
+use crate::compare::{Turnout, Work};
 use crate::inference::Runtime;
 use crate::lane::Lane;
 use crate::library::{Hand, Library};
@@ -22,7 +23,10 @@ use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::queue::{Offered, Queue};
 use crate::sets::SetName;
-use crate::{EnhanceError, EnhanceRequest, EnhancedSegment, Keeping, OfferedSet, Refusal, StartError};
+use crate::{
+    CompareError, CompareReply, CompareRequest, EnhanceError, EnhanceRequest, EnhancedSegment, Keeping,
+    OfferedSet, Refusal, StartError,
+};
 
 /// How soon a segment that waits for a session of another lane is looked at again. The loader wakes lanes itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -48,6 +52,11 @@ pub struct Enhancer(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue<Job>>,
     work: Condvar,
+    /// What lanes do when there is nothing else to do. Locked after `queue`, or alone.
+    comparison: Mutex<Option<PendingComparison>>,
+    /// Lanes that make a segment.
+    busy: AtomicUsize,
+    config: Arc<EnhancerConfig>,
     closed: AtomicBool,
     lanes: usize,
     ready_lanes: AtomicUsize,
@@ -66,6 +75,11 @@ impl Job {
         metrics.failed(&error);
         (self.reply)(Err(error));
     }
+}
+
+struct PendingComparison {
+    work: Work,
+    reply: CompareReply,
 }
 
 impl Enhancer {
@@ -101,6 +115,9 @@ impl Enhancer {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::new(config.queue_limit)),
             work: Condvar::new(),
+            comparison: Mutex::default(),
+            busy: AtomicUsize::new(0),
+            config: Arc::clone(&config),
             closed: AtomicBool::new(false),
             lanes: config.lanes,
             ready_lanes: AtomicUsize::new(0),
@@ -204,6 +221,29 @@ impl Enhancer {
         }
     }
 
+    /// Compares what the models of a set make of a segment with the origin's own high rendition, when no lane has anything else
+    /// to do and a picture at a time. Never blocks; `reply` is called exactly once, with [`CompareError::Busy`] at once if
+    /// another comparison waits.
+    pub fn compare(&self, request: CompareRequest, reply: CompareReply) {
+        let shared = &self.0;
+        if shared.closed.load(Ordering::Acquire) {
+            return reply(Err(CompareError::ShuttingDown));
+        }
+        let work = Work::new(request, Arc::clone(&shared.config));
+        shared.put_aside(PendingComparison { work, reply });
+        // Under the lock, so that no lane is between its look and its wait.
+        let _queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.work.notify_one();
+    }
+
+    /// Stops using one tier of a set, because it loses against what would be used instead: for `at_least` so long, and then
+    /// until a new catalogue is installed that still names it. A set without any tier left is stopped as if it had been
+    /// removed. Gives whether it was in use.
+    pub fn withdraw(&self, cluster: &str, scale: u32, digest: &str, tier: Tier, at_least: Duration) -> bool {
+        let name = SetName { cluster: cluster.to_owned(), scale, digest: digest.to_owned() };
+        self.0.library.withdraw(&name, tier, at_least)
+    }
+
     /// Segments that wait for a lane.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
@@ -219,6 +259,9 @@ impl Enhancer {
         self.0.metrics.queue_depth.set(0);
         for job in waiting {
             job.refuse(&self.0.metrics, EnhanceError::ShuttingDown);
+        }
+        if let Some(PendingComparison { reply, .. }) = self.0.comparison().take() {
+            reply(Err(CompareError::ShuttingDown));
         }
     }
 }
@@ -238,30 +281,76 @@ impl Shared {
         self.work.notify_all();
     }
 
+    fn comparison(&self) -> MutexGuard<'_, Option<PendingComparison>> {
+        self.comparison.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn work_on(&self, mut lane: Lane) {
         self.ready_lanes.fetch_add(1, Ordering::AcqRel);
         self.wake();
-        while let Some(Turn { job, hand, waiting }) = self.next() {
-            let queued_seconds = job.queued.elapsed().as_secs_f64();
-            if job.request.cancel.is_cancelled() {
-                job.refuse(&self.metrics, EnhanceError::Cancelled);
-                continue;
+        while let Some(turn) = self.next() {
+            match turn {
+                Turn::Segment { job, hand, waiting } => {
+                    self.make(&mut lane, job, hand, waiting);
+                    self.busy.fetch_sub(1, Ordering::AcqRel);
+                }
+                Turn::Comparison(pending) => self.compare(pending),
             }
-            // A panic is a bug, and it costs this segment, not the lane: what a lane keeps between segments
-            // (scalers, picture memory) and what it hands back (sessions) is valid after any of its operations.
-            let result =
-                catch_unwind(AssertUnwindSafe(|| lane.enhance(&job.request, hand, queued_seconds, waiting)))
-                    .unwrap_or(Err(EnhanceError::WorkerLost));
-            match &result {
-                Ok(made) => self.metrics.made(&made.report),
-                Err(error) => self.metrics.failed(error),
-            }
-            (job.reply)(result);
         }
         self.metrics.ready.set(0);
     }
 
-    /// Waits for the next job. One whose session is still being made lets others go first.
+    fn make(&self, lane: &mut Lane, job: Job, hand: Hand, waiting: f64) {
+        let queued_seconds = job.queued.elapsed().as_secs_f64();
+        if job.request.cancel.is_cancelled() {
+            return job.refuse(&self.metrics, EnhanceError::Cancelled);
+        }
+        // A panic is a bug, and it costs this segment, not the lane: what a lane keeps between segments
+        // (scalers, picture memory) and what it hands back (sessions) is valid after any of its operations.
+        let result =
+            catch_unwind(AssertUnwindSafe(|| lane.enhance(&job.request, hand, queued_seconds, waiting)))
+                .unwrap_or(Err(EnhanceError::WorkerLost));
+        match &result {
+            Ok(made) => self.metrics.made(&made.report),
+            Err(error) => self.metrics.failed(error),
+        }
+        (job.reply)(result);
+    }
+
+    /// Goes on with a comparison until there is something else to do.
+    fn compare(&self, PendingComparison { work, reply }: PendingComparison) {
+        let pause = || {
+            self.busy.load(Ordering::Acquire) > 0
+                || self.closed.load(Ordering::Acquire)
+                || self.queue.lock().unwrap_or_else(PoisonError::into_inner).len() > 0
+        };
+        let turnout = catch_unwind(AssertUnwindSafe(|| work.go_on(&self.library, &pause)));
+        match turnout.unwrap_or(Turnout::Finished(Err(CompareError::WorkerLost))) {
+            Turnout::Finished(result) => reply(result),
+            Turnout::Unfinished(_) if self.closed.load(Ordering::Acquire) => {
+                reply(Err(CompareError::ShuttingDown));
+            }
+            Turnout::Unfinished(work) => self.put_aside(PendingComparison { work, reply }),
+        }
+    }
+
+    /// Leaves a comparison to whichever lane is idle next. One whose caller has gone makes room.
+    fn put_aside(&self, pending: PendingComparison) {
+        let mut slot = self.comparison();
+        let waits = slot.as_ref().is_some_and(|other| !other.work.is_cancelled());
+        let (refused, why) = if waits {
+            (Some(pending), CompareError::Busy)
+        } else {
+            (slot.replace(pending), CompareError::Cancelled)
+        };
+        drop(slot);
+        if let Some(PendingComparison { reply, .. }) = refused {
+            reply(Err(why));
+        }
+    }
+
+    /// Waits for the next thing to do. A segment whose session is still being made lets others go first; a comparison is only
+    /// gone on with while nothing else is done at all.
     fn next(&self) -> Option<Turn> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -277,10 +366,21 @@ impl Shared {
             if let Some((job, hand)) = is_ready.then(|| queue.take_ready(hand)).flatten() {
                 self.metrics.queue_depth.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
                 let waiting = queue.viewers() as f64 / self.lanes as f64;
-                return Some(Turn { job, hand, waiting });
+                self.busy.fetch_add(1, Ordering::AcqRel);
+                return Some(Turn::Segment { job, hand, waiting });
+            }
+            let is_idle = is_ready && queue.len() == 0 && self.busy.load(Ordering::Acquire) == 0;
+            let mut waits = is_ready && queue.len() > 0;
+            if is_idle {
+                let mut slot = self.comparison();
+                let is_due = |pending: &mut PendingComparison| pending.work.is_due(Instant::now());
+                if let Some(pending) = slot.take_if(is_due) {
+                    return Some(Turn::Comparison(pending));
+                }
+                waits = slot.is_some();
             }
             // What waits though a lane is free waits for a session, which another lane may give back without a word.
-            queue = if is_ready && queue.len() > 0 {
+            queue = if waits {
                 let waited = self.work.wait_timeout(queue, LOOK_AGAIN);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             } else {
@@ -290,10 +390,13 @@ impl Shared {
     }
 }
 
-/// A job whose turn it is.
-struct Turn {
-    job: Job,
-    hand: Hand,
-    /// Viewers' segments that wait behind it, for each lane.
-    waiting: f64,
+/// What a lane does next.
+enum Turn {
+    Segment {
+        job: Job,
+        hand: Hand,
+        /// Viewers' segments that wait behind it, for each lane.
+        waiting: f64,
+    },
+    Comparison(PendingComparison),
 }
