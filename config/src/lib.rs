@@ -13,6 +13,7 @@ mod document;
 mod enhancer;
 mod faults;
 mod findings;
+mod guard;
 mod log;
 mod models;
 mod origin;
@@ -30,6 +31,7 @@ pub use cache::CacheConfig;
 pub use cluster::{ClusterChoice, ClusterRule};
 pub use enhancer::{DeadlinePolicy, EnhancerConfig, Preset, Provider};
 pub use faults::{Fault, Faults, Position};
+pub use guard::GuardConfig;
 pub use log::{AccessLog, LogConfig, LogLevel};
 pub use models::ModelsConfig;
 pub use origin::OriginConfig;
@@ -52,6 +54,8 @@ pub struct Config {
     pub enhancer: EnhancerConfig,
     /// Where networks are read from, and how soon new ones are used.
     pub models: ModelsConfig,
+    /// Whether models are checked while they are used.
+    pub guard: GuardConfig,
     /// What is kept.
     pub cache: CacheConfig,
     /// Patience with origins.

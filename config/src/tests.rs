@@ -134,7 +134,7 @@ cmcd = { key = "tb", bellow = 3 }
 "#;
     let found = faults(text);
     let expected = [
-        "2:1 top: is not a known key [the top level has: admin, cache, enhancer, log, models, origin, route, server]",
+        "2:1 top: is not a known key [the top level has: admin, cache, enhancer, guard, log, models, origin, route, server]",
         "4:1 server.lsiten: is not a known key [did you mean `listen`?]",
         "5:11 server.threads: 0 is not between 1 and 256",
         "6:17 server.drain_seconds: must be a whole number, not the string \"20\"",
@@ -201,6 +201,13 @@ fn single_faults() {
         ),
         ("[models]\nwatch_interval = \"2h\"", "2h is not between 0ms and 1h"),
         ("[models]\nretire_after = \"0s\"", "0s is not between 1s and 24h"),
+        ("[guard]\nrate = 2", "2:8 guard.rate: 2 is not between 0 and 1"),
+        ("[guard]\nrate = -0.1", "-0.1 is not between 0 and 1"),
+        ("[guard]\nat_least = 0", "0 is not between 1 and 1000"),
+        ("[guard]\nmargin_db = \"0.1\"", "must be a number, not the string \"0.1\""),
+        ("[guard]\nframes = 601", "601 is not between 1 and 600"),
+        ("[guard]\nstopped_for = \"0s\"", "0s is not between 1s and 720h"),
+        ("[guard]\nmargin = 1", "guard.margin: is not a known key [did you mean `margin_db`?]"),
         ("[[route]]\norigin = \"https://o.example\"\nprefix = \"/\"", "already (line 2)"),
         (
             "[[route]]\nprefix = \"/x\"\norigin = \"http://localhost:8080\"",

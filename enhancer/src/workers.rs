@@ -78,7 +78,7 @@ impl Job {
 }
 
 struct PendingComparison {
-    work: Work,
+    work: Box<Work>,
     reply: CompareReply,
 }
 
@@ -229,7 +229,7 @@ impl Enhancer {
         if shared.closed.load(Ordering::Acquire) {
             return reply(Err(CompareError::ShuttingDown));
         }
-        let work = Work::new(request, Arc::clone(&shared.config));
+        let work = Box::new(Work::new(request, Arc::clone(&shared.config)));
         shared.put_aside(PendingComparison { work, reply });
         // Under the lock, so that no lane is between its look and its wait.
         let _queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -291,7 +291,7 @@ impl Shared {
         while let Some(turn) = self.next() {
             match turn {
                 Turn::Segment { job, hand, waiting } => {
-                    self.make(&mut lane, job, hand, waiting);
+                    self.make(&mut lane, *job, hand, waiting);
                     self.busy.fetch_sub(1, Ordering::AcqRel);
                 }
                 Turn::Comparison(pending) => self.compare(pending),
@@ -367,7 +367,7 @@ impl Shared {
                 self.metrics.queue_depth.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
                 let waiting = queue.viewers() as f64 / self.lanes as f64;
                 self.busy.fetch_add(1, Ordering::AcqRel);
-                return Some(Turn::Segment { job, hand, waiting });
+                return Some(Turn::Segment { job: Box::new(job), hand, waiting });
             }
             let is_idle = is_ready && queue.len() == 0 && self.busy.load(Ordering::Acquire) == 0;
             let mut waits = is_ready && queue.len() > 0;
@@ -393,7 +393,7 @@ impl Shared {
 /// What a lane does next.
 enum Turn {
     Segment {
-        job: Job,
+        job: Box<Job>,
         hand: Hand,
         /// Viewers' segments that wait behind it, for each lane.
         waiting: f64,

@@ -27,7 +27,7 @@ const SESSION_PATIENCE: Duration = Duration::from_secs(20);
 /// What came of a lane's turn at it.
 pub(crate) enum Turnout {
     /// There is more to do.
-    Unfinished(Work),
+    Unfinished(Box<Work>),
     Finished(Result<Comparison, CompareError>),
 }
 
@@ -103,7 +103,7 @@ impl Work {
     }
 
     /// Goes on until it is finished, has to wait, or `pause` says that something else is to be done.
-    pub(crate) fn go_on(mut self, library: &Library, pause: &dyn Fn() -> bool) -> Turnout {
+    pub(crate) fn go_on(mut self: Box<Self>, library: &Library, pause: &dyn Fn() -> bool) -> Turnout {
         self.not_before = None;
         while !pause() {
             if self.is_cancelled() {
