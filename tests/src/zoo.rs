@@ -26,6 +26,8 @@ pub struct Model {
     pub scale: u32,
     /// SHA-256 of its bytes, 64 hex digits.
     pub sha256: String,
+    /// The inside of its `[model.measured]`.
+    pub measured: String,
 }
 
 /// A directory of models; gone when dropped.
@@ -102,11 +104,24 @@ impl Zoo {
             cluster: cluster.to_owned(),
             scale,
             sha256: sha256(bytes),
+            measured: String::new(),
         };
         self.models.retain(|other| other.id != model.id);
         self.models.push(model.clone());
         self.publish()?;
         Ok(model)
+    }
+
+    /// Gives a model figures: the inside of its `[model.measured]`.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be written.
+    pub fn measured(&mut self, cluster: &str, scale: u32, figures: &str) -> Result<()> {
+        let is_it = |model: &&mut Model| (model.cluster.as_str(), model.scale) == (cluster, scale);
+        if let Some(model) = self.models.iter_mut().find(is_it) {
+            figures.clone_into(&mut model.measured);
+        }
+        self.publish()
     }
 
     /// Takes a model's entry out of the catalogue.
@@ -130,12 +145,13 @@ impl Zoo {
 
     fn publish(&self) -> Result<()> {
         let mut text = String::new();
-        for Model { id, cluster, scale, sha256 } in &self.models {
+        for Model { id, cluster, scale, sha256, measured } in &self.models {
             let _ = writeln!(
                 text,
                 "[[model]]\nid = \"{id}\"\ncluster = \"{cluster}\"\nscale = {scale}\ntier = \"s\"\n\
                  file = \"{id}.onnx\"\nsha256 = \"{sha256}\"\nparameters = 10380\ncontract = 1\n\
-                 licence = \"Apache-2.0\"\ntraining_data = \"none: made for a test\"\n"
+                 licence = \"Apache-2.0\"\ntraining_data = \"none: made for a test\"\n\
+                 [model.measured]\n{measured}\n"
             );
         }
         replace(&self.directory().join("catalogue.toml"), text.as_bytes())

@@ -5,6 +5,7 @@
 
 mod answers;
 mod clusters;
+mod commands;
 mod crowd;
 mod faults;
 mod kit;
