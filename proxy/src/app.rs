@@ -15,6 +15,8 @@ use crate::ahead::Ahead;
 use crate::cache::store::Store;
 use crate::cli::with_causes;
 use crate::cluster::{Assign, Told, uses_models};
+use crate::guard::Guard;
+use crate::guard::instruments::Instruments;
 use crate::inputs::Inputs;
 use crate::journey::enhanced::EnhancedJourney;
 use crate::journey::models::ModelJourney;
@@ -53,6 +55,7 @@ pub struct App {
     enhancer: Enhancer,
     store: Store,
     producer: Producer,
+    guard: Guard,
     in_progress: Arc<AtomicUsize>,
     /// Ends with the rest.
     _watch: Option<Watch>,
@@ -107,6 +110,13 @@ impl App {
         let inputs = Inputs::new(Arc::clone(&origins), Arc::clone(&sites), &config);
         let probes = Probes::new(playlists.clone(), inputs.clone(), config.enhancer.clone(), &config.cache);
         let appearances = Appearances::new(assign, playlists.clone(), inputs.clone(), &config.cache);
+        let guard = Guard::new(
+            config.guard.clone(),
+            playlists.clone(),
+            inputs.clone(),
+            enhancer.clone(),
+            Instruments::register(&registry)?,
+        );
         let watch = uses_models(&config.routes)
             .then(|| watch(&config.models, catalogue, enhancer.clone(), appearances.clone()))
             .transpose()
@@ -118,6 +128,7 @@ impl App {
             inputs,
             enhancer: enhancer.clone(),
             store: store.clone(),
+            guard: guard.clone(),
             metrics: Arc::clone(&metrics),
         });
         let route_origins: Arc<[String]> =
@@ -129,6 +140,7 @@ impl App {
             appearances,
             enhancer: enhancer.clone(),
             probe_timeout: config.origin.probe_timeout,
+            guard: guard.clone(),
             metrics: Arc::clone(&metrics),
             told: Told::default(),
         };
@@ -154,6 +166,7 @@ impl App {
             enhancer,
             store,
             producer,
+            guard,
             in_progress: Arc::default(),
             _watch: watch,
             config,
@@ -173,6 +186,7 @@ impl App {
         self.metrics.cache_bytes.set(gauge(self.store.bytes()));
         self.metrics.cache_entries.set(gauge(self.store.entries()));
         self.metrics.flights.set(gauge(self.producer.in_flight() as u64));
+        self.guard.show();
         self.metrics.text()
     }
 

@@ -1,7 +1,7 @@
 //! The edge: an HLS proxy that serves enhanced renditions to unmodified players.
 //!
 //! Pure rooms: [`hls`], [`route`], [`plan`], [`client`], [`cluster`], [`deadline`], [`respond`], [`rescue`]. Rooms that touch the world:
-//! [`origin`] and what is built on it ([`playlists`], [`inputs`], [`probes`], [`looks`], [`planner`], [`produce`], [`ahead`]), [`cache`],
+//! [`origin`] and what is built on it ([`playlists`], [`inputs`], [`probes`], [`looks`], [`planner`], [`produce`], [`ahead`], [`guard`]), [`cache`],
 //! [`edge`] and [`admin`]. [`app`] joins them, [`server`] gives them sockets and signals, [`cli`] is the way in.
 //!
 //! # Life of a request
@@ -23,6 +23,7 @@ pub mod cluster;
 pub mod crypt;
 pub mod deadline;
 pub mod edge;
+pub mod guard;
 pub mod hls;
 pub mod inputs;
 pub mod journey;

@@ -133,6 +133,8 @@ pub struct EnhancedVariant {
     pub video_codec: String,
     /// The variants it appears as, at least one: one for each variant that names its source.
     pub copies: Vec<EnhancedCopy>,
+    /// The origin's own variant that could have stood in its place, withheld or not: what it can be compared with.
+    pub counterpart: Option<usize>,
 }
 
 /// One `EXT-X-STREAM-INF` of an enhanced rendition.
@@ -163,11 +165,11 @@ pub fn plan(
     let mut offered: Vec<(u64, EnhancedVariant)> = Vec::new();
     for Way { scale, at, candidate, facts } in ways(playlist, policy, probed) {
         match offer(playlist, policy, models, candidate, facts, scale, &taken) {
-            Ok(Offer { place, token, withheld }) => {
+            Ok(Offer { place, token, withheld, counterpart }) => {
                 taken.insert(place);
                 let copies = copies(playlist, candidate, facts, &token, &withheld);
                 plan.withheld.extend(withheld);
-                let variant = EnhancedVariant { video_codec: codec(&token), token, copies };
+                let variant = EnhancedVariant { video_codec: codec(&token), token, copies, counterpart };
                 offered.push((highest_bandwidth(playlist, candidate), variant));
                 fates[at] = Fate::Offered;
             }

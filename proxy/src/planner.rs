@@ -13,6 +13,7 @@ use acuity_enhancer::{Enhancer, output_codec_string};
 use futures::future::join_all;
 
 use crate::cluster::{self, CLUSTER_DATA_ID, Looks, Settled, Stream, Told};
+use crate::guard::Guard;
 use crate::hls::multivariant::Resolution;
 use crate::hls::token::GENERIC_CLUSTER;
 use crate::hls::uri::split_query;
@@ -35,6 +36,8 @@ pub struct Planner {
     pub enhancer: Enhancer,
     /// How long a playlist waits for what is not known yet.
     pub probe_timeout: Duration,
+    /// Who compares renditions with the origin's own.
+    pub guard: Guard,
     /// Instruments.
     pub metrics: Arc<Metrics>,
     /// Names without models that the log has told of.
@@ -83,6 +86,12 @@ impl Planner {
         self.metrics.variants_offered.inc_by(plan.enhanced.len() as u64);
         for token in plan.enhanced.iter().map(|enhanced| &enhanced.token).filter(|token| !token.is_plain()) {
             self.enhancer.prepare(&token.cluster, token.scale, &token.digest);
+        }
+        for enhanced in &plan.enhanced {
+            let variant = enhanced.counterpart.and_then(|index| playlist.variants.get(index));
+            if let Some(path) = variant.and_then(|variant| variant.target.edge()) {
+                self.guard.remember(site, &enhanced.token, path);
+            }
         }
         plan
     }

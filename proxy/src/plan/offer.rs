@@ -18,6 +18,8 @@ pub(super) struct Offer {
     pub(super) token: RenditionToken,
     /// The variants of the origin that it withholds.
     pub(super) withheld: Vec<usize>,
+    /// The best of the origin's variants that it could withhold.
+    pub(super) counterpart: Option<usize>,
 }
 
 /// The size a source reaches.
@@ -70,7 +72,8 @@ pub(super) fn offer(
         playlist: candidate.playlist.clone(),
     };
     token.check().map_err(|_| Refusal::TokenBounds)?;
-    Ok(Offer { place, token, withheld: if policy.withhold { rivals } else { Vec::new() } })
+    let counterpart = rivals.iter().copied().max_by_key(|&index| playlist.variants[index].bandwidth_bps);
+    Ok(Offer { place, token, withheld: if policy.withhold { rivals } else { Vec::new() }, counterpart })
 }
 
 /// The cluster's model set, else the generic one: a content that nobody trained for is still enhanced.
