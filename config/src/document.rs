@@ -11,8 +11,8 @@ use crate::reader::Section;
 use crate::route::origin_url;
 use crate::server::collision;
 use crate::{
-    AdminConfig, CacheConfig, Config, EnhancerConfig, HostPattern, LogConfig, ModelsConfig, OriginConfig,
-    Overrides, RouteConfig, ServerConfig,
+    AdminConfig, CacheConfig, Config, EnhancerConfig, GuardConfig, HostPattern, LogConfig, ModelsConfig,
+    OriginConfig, Overrides, RouteConfig, ServerConfig,
 };
 
 /// Largest configuration, in bytes: a thousand routes with rules are below it.
@@ -53,6 +53,7 @@ pub(crate) fn walk(text: &str, overrides: &Overrides<'_>, findings: &Findings) -
         routes: Vec::new(),
         enhancer: EnhancerConfig::read(root.child("enhancer")),
         models: ModelsConfig::read(root.child("models")),
+        guard: GuardConfig::read(root.child("guard")),
         cache: CacheConfig::read(root.child("cache")),
         origin: OriginConfig::read(root.child("origin")),
         log: LogConfig::read(root.child("log")),

@@ -8,11 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod cluster;
 mod document;
 mod enhancer;
 mod faults;
 mod findings;
+mod guard;
 mod log;
+mod models;
 mod origin;
 mod pattern;
 mod reader;
@@ -25,9 +28,12 @@ mod words;
 use std::net::SocketAddr;
 
 pub use cache::CacheConfig;
+pub use cluster::{ClusterChoice, ClusterRule};
 pub use enhancer::{DeadlinePolicy, EnhancerConfig, Preset, Provider};
 pub use faults::{Fault, Faults, Position};
-pub use log::{AccessLog, LogConfig, LogLevel, ModelsConfig};
+pub use guard::GuardConfig;
+pub use log::{AccessLog, LogConfig, LogLevel};
+pub use models::ModelsConfig;
 pub use origin::OriginConfig;
 pub use pattern::Pattern;
 pub use route::{EnhanceFor, HostPattern, RouteConfig};
@@ -46,8 +52,10 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// How video is enhanced.
     pub enhancer: EnhancerConfig,
-    /// Where networks are read from.
+    /// Where networks are read from, and how soon new ones are used.
     pub models: ModelsConfig,
+    /// Whether models are checked while they are used.
+    pub guard: GuardConfig,
     /// What is kept.
     pub cache: CacheConfig,
     /// Patience with origins.

@@ -1,7 +1,6 @@
-//! `[log]` and `[models]`: two small sections, what is written out and where networks are read from.
+//! `[log]`: what is written out.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use crate::reader::Section;
 
@@ -34,24 +33,10 @@ pub enum LogLevel {
     Trace,
 }
 
-/// Where the models are.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelsConfig {
-    /// The directory with `catalogue.toml`; relative to the working directory.
-    pub directory: PathBuf,
-}
-
 impl Default for LogConfig {
     fn default() -> Self {
         // Stdout is where containers and systemd collect; info is one line per thing an operator did or must know.
         Self { access: AccessLog::Stdout, level: LogLevel::Info }
-    }
-}
-
-impl Default for ModelsConfig {
-    fn default() -> Self {
-        // Where the models that ship lie in the source tree.
-        Self { directory: PathBuf::from("models/zoo") }
     }
 }
 
@@ -72,14 +57,6 @@ impl LogConfig {
         };
         section.finish();
         config
-    }
-}
-
-impl ModelsConfig {
-    pub(crate) fn read(section: Section<'_>) -> Self {
-        let directory = section.path("directory").unwrap_or(Self::default().directory);
-        section.finish();
-        Self { directory }
     }
 }
 

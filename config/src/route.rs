@@ -4,6 +4,7 @@ use std::fmt;
 
 use url::Url;
 
+use crate::cluster::{ClusterChoice, ClusterRule, cluster_choice};
 use crate::reader::{Refusal, Section};
 use crate::weak::WeakRule;
 use crate::words::quoted;
@@ -24,8 +25,12 @@ pub struct RouteConfig {
     pub withhold: bool,
     /// A variant with more lines than this is not a source for enhancement (64 to 2048).
     pub max_source_lines: u32,
-    /// The cluster of models used here (`[a-z0-9_]`, at most 32 bytes).
-    pub cluster: String,
+    /// Enlargements that are offered where a model has them, per side (2 to 4), each once, at least one.
+    pub scales: Vec<u32>,
+    /// Where the cluster of models comes from that no rule names.
+    pub cluster: ClusterChoice,
+    /// Rules that name a stream's cluster; the first that holds decides.
+    pub cluster_rules: Vec<ClusterRule>,
     /// Rules that make a client weak. Never empty when `enhance` is [`EnhanceFor::Weak`]: a route that names none
     /// has [`WeakRule::known_devices`].
     pub weak: Vec<WeakRule>,
@@ -67,8 +72,11 @@ impl RouteConfig {
             withhold: true,
             // Twice 540 lines is 1080: above it the origin's own rendition is good, and x2 is beyond real time on two cores.
             max_source_lines: 540,
-            // The one that ships.
-            cluster: "generic".to_owned(),
+            // What ladders do between neighbours, and what two cores can do in real time.
+            scales: vec![2],
+            // An edge that knows nothing of a stream should still use the models that fit it.
+            cluster: ClusterChoice::Auto,
+            cluster_rules: Vec::new(),
             weak: Vec::new(),
         }
     }
@@ -126,8 +134,6 @@ impl fmt::Display for EnhanceFor {
 
 /// Longest path prefix, in bytes.
 const PREFIX_LIMIT_BYTES: usize = 256;
-/// Longest cluster name, in bytes: it is part of every enhanced URL.
-const CLUSTER_LIMIT_BYTES: usize = 32;
 /// The first path segment of the edge's own URLs.
 const RESERVED_SEGMENT: &str = "~acuity";
 
@@ -153,7 +159,13 @@ impl RouteConfig {
             withhold: section.flag("withhold", default.withhold),
             // Below 64 lines there is no picture to speak of; above 2048, x2 exceeds what enhanced URLs can say.
             max_source_lines: section.integer("max_source_lines", default.max_source_lines, 64..=2048),
-            cluster: section.parsed("cluster", cluster_name).unwrap_or(default.cluster),
+            scales: section.integers("scales", 2..=4).unwrap_or(default.scales),
+            cluster: section.parsed("cluster", cluster_choice).unwrap_or(default.cluster),
+            cluster_rules: section
+                .children("cluster_rule")
+                .into_iter()
+                .filter_map(ClusterRule::read)
+                .collect(),
             weak: section.children("weak").into_iter().filter_map(WeakRule::read).collect(),
             origin: default.origin,
         };
@@ -165,7 +177,7 @@ impl RouteConfig {
     }
 }
 
-fn host_pattern(text: &str) -> Result<HostPattern, Refusal> {
+pub(crate) fn host_pattern(text: &str) -> Result<HostPattern, Refusal> {
     if text == "*" {
         return Ok(HostPattern::Any);
     }
@@ -244,16 +256,6 @@ pub(crate) fn origin_url(text: &str) -> Result<Url, Refusal> {
             .hint("only a path can be put before others"));
     }
     Ok(url)
-}
-
-fn cluster_name(text: &str) -> Result<String, Refusal> {
-    let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
-    if text.is_empty() || text.len() > CLUSTER_LIMIT_BYTES || !text.bytes().all(fits) {
-        return Err(Refusal::new(format!("{} is not a cluster's name", quoted(text))).hint(format!(
-            "1 to {CLUSTER_LIMIT_BYTES} of a-z, 0-9 and _; `acuity models` lists those there are"
-        )));
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ cmcd = { key = "tb", bellow = 3 }
 "#;
     let found = faults(text);
     let expected = [
-        "2:1 top: is not a known key [the top level has: admin, cache, enhancer, log, models, origin, route, server]",
+        "2:1 top: is not a known key [the top level has: admin, cache, enhancer, guard, log, models, origin, route, server]",
         "4:1 server.lsiten: is not a known key [did you mean `listen`?]",
         "5:11 server.threads: 0 is not between 1 and 256",
         "6:17 server.drain_seconds: must be a whole number, not the string \"20\"",
@@ -195,6 +195,19 @@ fn single_faults() {
         ("[origin]\nuser_agent = \"a\\nb\"", "printable ASCII"),
         ("[log]\nlevel = \"warning\"", "\"warning\" is not one of"),
         ("[models]\ndirectory = 1979-05-27", "must be a string, not a date"),
+        (
+            "[models]\nwatch_interval = \"20ms\"",
+            "2:18 models.watch_interval: is below 100ms [\"0s\" turns it off]",
+        ),
+        ("[models]\nwatch_interval = \"2h\"", "2h is not between 0ms and 1h"),
+        ("[models]\nretire_after = \"0s\"", "0s is not between 1s and 24h"),
+        ("[guard]\nrate = 2", "2:8 guard.rate: 2 is not between 0 and 1"),
+        ("[guard]\nrate = -0.1", "-0.1 is not between 0 and 1"),
+        ("[guard]\nat_least = 0", "0 is not between 1 and 1000"),
+        ("[guard]\nmargin_db = \"0.1\"", "must be a number, not the string \"0.1\""),
+        ("[guard]\nframes = 601", "601 is not between 1 and 600"),
+        ("[guard]\nstopped_for = \"0s\"", "0s is not between 1s and 720h"),
+        ("[guard]\nmargin = 1", "guard.margin: is not a known key [did you mean `margin_db`?]"),
         ("[[route]]\norigin = \"https://o.example\"\nprefix = \"/\"", "already (line 2)"),
         (
             "[[route]]\nprefix = \"/x\"\norigin = \"http://localhost:8080\"",
@@ -222,6 +235,50 @@ fn single_faults() {
         ),
     ] {
         one_fault(text, expected);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_scales_and_clusters_is_told_in_place() {
+    let start = "[[route]]\nprefix = \"/x\"\norigin = \"https://o.example\"\n";
+    for (text, expected) in [
+        ("scales = []", "4:10 route[0].scales: must hold a number"),
+        (
+            "scales = [2, 5]",
+            "4:14 route[0].scales[1]: must be a whole number between 2 and 4, not the integer 5",
+        ),
+        ("scales = [2, 2]", "4:14 route[0].scales[1]: 2 is there already"),
+        (
+            "scales = [\"2\"]",
+            "4:11 route[0].scales[0]: must be a whole number between 2 and 4, not the string \"2\"",
+        ),
+        ("scales = 1", "4:10 route[0].scales: 1 is not between 2 and 4"),
+        ("scales = \"auto\"", "must be a list of whole numbers, not the string \"auto\""),
+        ("cluster = \"My Games\"", "4:11 route[0].cluster: \"My Games\" is not a cluster's name"),
+        (
+            "[[route.cluster_rule]]\ncluster = \"a\"",
+            "4:1 route[0].cluster_rule[0]: has neither `host` nor `path`",
+        ),
+        ("[[route.cluster_rule]]\npath = \"x\"", "4:1 route[0].cluster_rule[0].cluster: is missing"),
+        (
+            "[[route.cluster_rule]]\npath = \"x\"\ncluster = \"auto\"",
+            "6:11 route[0].cluster_rule[0].cluster: names no cluster",
+        ),
+        (
+            "[[route.cluster_rule]]\npath = \"(\"\ncluster = \"a\"",
+            "cluster_rule[0].path: is not a valid regular expression",
+        ),
+        (
+            "[[route.cluster_rule]]\nhost = \"a b\"\ncluster = \"a\"",
+            "cluster_rule[0].host: \"a b\" is not a host",
+        ),
+        (
+            "[[route.cluster_rule]]\npath = \"x\"\ncluster = \"a\"\npth = 1",
+            "7:1 route[0].cluster_rule[0].pth: is not a known key [did you mean `path`?]",
+        ),
+        ("cluster_rules = []", "is not a known key [did you mean `cluster_rule`?]"),
+    ] {
+        one_fault(&format!("{start}{text}"), expected);
     }
 }
 
@@ -282,6 +339,9 @@ key = "k.pem"
 lanes = 3
 crf = 18
 provider = "openvino"
+[models]
+watch_interval = "0s"
+retire_after = "10m"
 [cache]
 budget_bytes = "1.5GiB"
 source_budget_bytes = 1_000
@@ -293,7 +353,12 @@ origin = "https://o.example/base"
 enhance = "weak"
 withhold = false
 max_source_lines = 0x168
+scales = [3, 2]
 cluster = "sport"
+cluster_rule = [
+  { host = "games.example.org", path = "^/live/", cluster = "freedoom" },
+  { path = "towns", cluster = "openttd" },
+]
 weak = [
   { user_agent = "(?i)tv", header = { name = "X-Device", matches = "^box" } },
   { cmcd = { key = "tb", below = 1500 } },
@@ -311,6 +376,20 @@ weak = [
     let route = &config.routes[0];
     assert_eq!((route.host.to_string().as_str(), route.prefix.as_str()), ("*.example.org", "/live"));
     assert_eq!((route.enhance, route.withhold, route.max_source_lines), (EnhanceFor::Weak, false, 360));
+    assert_eq!(
+        (&route.scales[..], &route.cluster),
+        (&[3, 2][..], &ClusterChoice::Always("sport".to_owned()))
+    );
+    let held = |host, path| {
+        route.cluster_rules.iter().find(|rule| rule.holds(host, path)).map(|rule| rule.cluster.as_str())
+    };
+    assert_eq!(held("games.example.org", "/live/towns.m3u8"), Some("freedoom"), "the first that holds");
+    assert_eq!(held("", "/live/towns.m3u8"), Some("openttd"));
+    assert_eq!(held("", "/live/"), None);
+    assert_eq!(
+        (config.models.watch_interval, config.models.retire_after),
+        (Duration::ZERO, Duration::from_secs(600))
+    );
     let [both, cmcd, query] = route.weak.as_slice() else { panic!("{:?}", route.weak) };
     assert!(both.user_agent.as_ref().is_some_and(|pattern| pattern.is_match("Smart-TV")));
     assert_eq!(both.header.as_ref().map(|header| header.name.as_str()), Some("x-device"));

@@ -17,9 +17,6 @@ pub enum EnhanceError {
     /// The caller asked for it to stop.
     #[error("cancelled by the caller")]
     Cancelled,
-    /// The deadline had passed before work began.
-    #[error("the deadline passed in the queue")]
-    DeadlinePassed,
     /// The bytes are no segment this crate can take apart.
     #[error("source segment: {0}")]
     Container(#[from] ContainerError),
@@ -50,7 +47,6 @@ impl EnhanceError {
             Self::QueueFull { .. } => "queue_full",
             Self::ShuttingDown => "shutting_down",
             Self::Cancelled => "cancelled",
-            Self::DeadlinePassed => "deadline_passed",
             Self::Container(_) => "source_unreadable",
             Self::OpensMidGop => "opens_mid_gop",
             Self::Unsupported(why) => why.label(),

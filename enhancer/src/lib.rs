@@ -11,26 +11,39 @@
 //! The data's path: [`container`] takes the segment apart, `codec` decodes, `inference` enlarges luma,
 //! `codec` scales chroma and encodes, [`container`] splices the new pictures in. [`pipeline`] joins the
 //! three over bounded channels, [`workers`] owns the threads and the queue, [`schedule`] decides.
+//!
+//! The models' path: a catalogue goes to the [`loader`], which verifies its files and makes ONNX sessions; [`sets`] decides
+//! which set serves which rendition; the [`library`] hands sessions to lanes. Whether a specialised model is worth using,
+//! [`compare`] finds out in idle moments.
 
 mod codec;
+mod compare;
 pub mod container;
 mod error;
+mod feed;
 pub mod h264;
 mod inference;
 mod lane;
+mod library;
+mod loader;
 mod metrics;
+mod model;
+mod offered;
 mod pipeline;
 mod probe;
 mod queue;
 mod report;
 mod request;
 mod schedule;
+mod sets;
 mod timeline;
 mod upscale;
 mod workers;
 
 pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};
+pub use compare::{CompareError, CompareReply, CompareRequest, Comparison, TierComparison};
 pub use error::{EnhanceError, StartError, Unsupported};
+pub use offered::{Keeping, OfferedModel, OfferedSet, Refusal, RefusalReason};
 pub use probe::{ContainerKind, SourceInfo, probe};
 pub use report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
 pub use request::{CancelFlag, EnhanceRequest, Priority, RenditionSpec, Upscaler};

@@ -76,15 +76,15 @@ impl<T> Queue<T> {
         displaced.map_or(Offered::Taken, Offered::Displaced)
     }
 
-    /// The next to be worked on.
-    pub(crate) fn take(&mut self) -> Option<T> {
-        let place = self
-            .waiting
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, w)| (w.priority, w.deadline.is_none(), w.deadline, w.ticket))
-            .map(|(place, _)| place)?;
-        Some(self.waiting.swap_remove(place).item)
+    /// The next to be worked on: the first, in their order, that `ready` has an answer for.
+    pub(crate) fn take_ready<R>(&mut self, mut ready: impl FnMut(&T) -> Option<R>) -> Option<(T, R)> {
+        let mut order: Vec<usize> = (0..self.waiting.len()).collect();
+        order.sort_by_key(|&place| {
+            self.waiting.get(place).map(|w| (w.priority, w.deadline.is_none(), w.deadline, w.ticket))
+        });
+        let (place, answer) =
+            order.into_iter().find_map(|place| Some((place, ready(&self.waiting.get(place)?.item)?)))?;
+        Some((self.waiting.swap_remove(place).item, answer))
     }
 
     /// Everything that waits, for a queue that is closed.
@@ -113,8 +113,22 @@ mod tests {
             assert!(matches!(queue.offer(item, priority, deadline), Offered::Taken));
         }
         assert_eq!(queue.viewers(), 4);
-        let order: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
+        let order: Vec<_> =
+            std::iter::from_fn(|| queue.take_ready(|_| Some(()))).map(|(item, ())| item).collect();
         assert_eq!(order, ["hasty viewer", "hasty viewer 2", "late viewer", "patient viewer", "ahead"]);
+    }
+
+    #[test]
+    fn who_is_not_ready_is_passed_over_and_keeps_the_turn() {
+        let mut queue = Queue::new(10);
+        for item in ["cold", "warm", "warm too"] {
+            assert!(matches!(queue.offer(item, Priority::Viewer, None), Offered::Taken));
+        }
+        let warm = |item: &&str| item.starts_with("warm").then_some(item.len());
+        assert_eq!(queue.take_ready(warm), Some(("warm", 4)));
+        assert_eq!(queue.take_ready(|_| Some(0)), Some(("cold", 0)));
+        assert_eq!(queue.take_ready(|_| None::<()>), None);
+        assert_eq!(queue.len(), 1);
     }
 
     #[test]

@@ -8,6 +8,10 @@
 pub(crate) struct Cost {
     seconds_per_pixel: f64,
     samples: u32,
+    /// It was passed over since it last ran.
+    relaxed: bool,
+    /// What it is never expected to fall below.
+    floor: f64,
 }
 
 /// Weight of a new measurement: the last ten or so segments count.
@@ -16,6 +20,10 @@ const LEARNING_RATE: f64 = 0.2;
 /// What a passed-over tier's prediction shrinks by, each time. A machine that was busy for a while must not be taken
 /// for a slow one for ever; one try too early costs little, since past the deadline a segment is scaled plainly.
 const RELAX: f64 = 0.98;
+
+/// How many times too slow a warm-up run may have found a machine. Below that part of it no prediction shrinks: on a machine
+/// for which a tier is far too dear it would otherwise be tried, and fail some viewer, every hundred segments.
+const WARM_UP_DOUBT: f64 = 3.0;
 
 /// Segments of fewer pictures teach nothing: opening an encoder costs as much as some pictures do.
 const LEARN_FROM_PICTURES: u64 = 12;
@@ -27,7 +35,7 @@ const BENEFIT_OF_DOUBT: f64 = 2.0;
 impl Cost {
     /// A first estimate, for example from the warm-up run.
     pub(crate) fn estimate(seconds_per_pixel: f64) -> Self {
-        Self { seconds_per_pixel, samples: 0 }
+        Self { seconds_per_pixel, samples: 0, relaxed: false, floor: seconds_per_pixel / WARM_UP_DOUBT }
     }
 
     /// Learns from `pictures` of `picture_pixels` output pixels each that took `seconds`.
@@ -37,15 +45,20 @@ impl Cost {
             return;
         }
         let measured = seconds / pixels as f64;
-        // The first real segment replaces the estimate, which knew nothing of decoder and encoder.
-        let rate = if self.samples == 0 { 1.0 } else { LEARNING_RATE };
+        // The first real segment replaces the estimate, which knew nothing of decoder and encoder; and one after a pause
+        // replaces what hope had made of the measurement before.
+        let rate = if self.samples == 0 || self.relaxed { 1.0 } else { LEARNING_RATE };
+        self.relaxed = false;
         self.seconds_per_pixel += (measured - self.seconds_per_pixel) * rate;
         self.samples = self.samples.saturating_add(1);
     }
 
     /// The tier was passed over for its cost: expect a little less next time.
     pub(crate) fn relax(&mut self) {
-        self.seconds_per_pixel *= RELAX;
+        if self.seconds_per_pixel > self.floor {
+            self.seconds_per_pixel = (self.seconds_per_pixel * RELAX).max(self.floor);
+            self.relaxed = true;
+        }
     }
 
     /// Predicted wall clock seconds for `pixels`. No margin: a segment that takes longer is finished plainly in time.
@@ -93,7 +106,7 @@ mod tests {
     use super::*;
 
     fn tiers() -> Vec<Cost> {
-        [1e-8, 4e-8].map(|seconds| Cost { seconds_per_pixel: seconds, samples: 1 }).to_vec()
+        [1e-8, 4e-8].map(|seconds| Cost { samples: 1, ..Cost::estimate(seconds) }).to_vec()
     }
 
     #[test]
@@ -145,12 +158,29 @@ mod tests {
 
     #[test]
     fn a_tier_that_was_slow_once_is_tried_again() {
-        let mut cost = Cost { seconds_per_pixel: 1.0, samples: 1 };
-        let mut passed_over = 0;
-        while choose(&[cost], 10, Some(5.0), 0.0) == Choice::Plain {
+        let mut cost = Cost { samples: 1, ..Cost::estimate(1.0) };
+        let passed_over_until_tried = |cost: &mut Cost| {
+            let mut passed_over = 0;
+            while choose(&[*cost], 10, Some(5.0), 0.0) == Choice::Plain && passed_over < 1000 {
+                cost.relax();
+                passed_over += 1;
+            }
+            passed_over
+        };
+        let first = passed_over_until_tried(&mut cost);
+        assert!((10..100).contains(&first), "{first}");
+        // It is as slow as ever: the next try is as far away.
+        cost.learn(20.0, 20, 1);
+        assert_eq!(passed_over_until_tried(&mut cost), first);
+    }
+
+    #[test]
+    fn a_tier_that_is_far_too_dear_is_never_tried() {
+        let mut cost = Cost::estimate(4.0);
+        for _ in 0..10_000 {
             cost.relax();
-            passed_over += 1;
         }
-        assert!((10..100).contains(&passed_over), "{passed_over}");
+        assert_eq!(choose(&[Cost::estimate(0.1), cost], 10, Some(10.0), 0.0), Choice::Tier(0));
+        assert_eq!(choose(&[Cost::estimate(0.1), cost], 10, Some(14.0), 0.0), Choice::Tier(1));
     }
 }

@@ -3,21 +3,33 @@
 //! Why threads of our own: decoding, inference and encoding are work, not waiting; on the proxy's runtime they
 //! would stall every connection of a core. Async code sends a request, and its reply is called from a lane.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use acuity_config::EnhancerConfig;
-use acuity_models::Catalogue;
+use acuity_models::{Catalogue, Sha256, Tier};
+use bytes::Bytes;
 use prometheus::Registry;
 
+use crate::compare::{Turnout, Work};
 use crate::inference::Runtime;
-use crate::lane::{Lane, VerifiedModel};
+use crate::lane::Lane;
+use crate::library::{Hand, Library};
+use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::queue::{Offered, Queue};
-use crate::{EnhanceError, EnhanceRequest, EnhancedSegment, StartError};
+use crate::sets::SetName;
+use crate::{
+    CompareError, CompareReply, CompareRequest, EnhanceError, EnhanceRequest, EnhancedSegment, Keeping,
+    OfferedSet, Refusal, StartError,
+};
+
+/// How soon a segment that waits for a session of another lane is looked at again. The loader wakes lanes itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Called once, from a worker thread (or from `submit` itself when the request is refused at once). Must not block.
 pub type Reply = Box<dyn FnOnce(Result<EnhancedSegment, EnhanceError>) + Send>;
@@ -40,9 +52,15 @@ pub struct Enhancer(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue<Job>>,
     work: Condvar,
+    /// What lanes do when there is nothing else to do. Locked after `queue`, or alone.
+    comparison: Mutex<Option<PendingComparison>>,
+    /// Lanes that make a segment.
+    busy: AtomicUsize,
+    config: Arc<EnhancerConfig>,
     closed: AtomicBool,
     lanes: usize,
     ready_lanes: AtomicUsize,
+    library: Arc<Library>,
     metrics: Metrics,
 }
 
@@ -59,10 +77,15 @@ impl Job {
     }
 }
 
+struct PendingComparison {
+    work: Box<Work>,
+    reply: CompareReply,
+}
+
 impl Enhancer {
-    /// Loads ONNX Runtime, reads and verifies the catalogue's models, and starts `config.lanes` workers, which load
-    /// and warm the models before they take work: see [`Enhancer::readiness`]. A model that is missing or is not
-    /// what the catalogue says is left out, with a line in the log.
+    /// Loads ONNX Runtime and starts `config.lanes` workers and the loader, which installs `catalogue`; work is taken when
+    /// that is done: see [`Enhancer::readiness`]. A model that is not what it should be is left out: see
+    /// [`Enhancer::refused`].
     ///
     /// # Errors
     /// ONNX Runtime or the execution provider that was asked for is not to be had, or a thread cannot be started.
@@ -71,31 +94,95 @@ impl Enhancer {
         catalogue: Arc<Catalogue>,
         registry: &Registry,
     ) -> Result<Self, StartError> {
+        Self::start_keeping(config, catalogue, registry, Keeping::default())
+    }
+
+    /// As [`Enhancer::start`], with other times for what nobody asks for.
+    ///
+    /// # Errors
+    /// As [`Enhancer::start`].
+    pub fn start_keeping(
+        config: &EnhancerConfig,
+        catalogue: Arc<Catalogue>,
+        registry: &Registry,
+        keeping: Keeping,
+    ) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry)?;
         let runtime = Runtime::load(config)?;
         let config = Arc::new(config.clone());
-        let models = Arc::new(read_models(&catalogue));
+        let library = Arc::new(Library::new(config.lanes, keeping));
+        library.install(catalogue);
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::new(config.queue_limit)),
             work: Condvar::new(),
+            comparison: Mutex::default(),
+            busy: AtomicUsize::new(0),
+            config: Arc::clone(&config),
             closed: AtomicBool::new(false),
             lanes: config.lanes,
             ready_lanes: AtomicUsize::new(0),
-            metrics,
+            library: Arc::clone(&library),
+            metrics: metrics.clone(),
         });
         for number in 0..config.lanes {
-            let (shared, config, runtime) = (Arc::clone(&shared), Arc::clone(&config), runtime.clone());
-            let (catalogue, models) = (Arc::clone(&catalogue), Arc::clone(&models));
+            let shared = Arc::clone(&shared);
+            let lane = Lane::new(number, Arc::clone(&config), runtime.provider_label(), Arc::clone(&library));
             thread::Builder::new()
                 .name(format!("acuity-lane-{number}"))
-                .spawn(move || {
-                    let lane = Lane::new(number, config, &runtime, &catalogue, &models, &shared.metrics);
-                    drop(models);
-                    shared.work_on(lane);
-                })
+                .spawn(move || shared.work_on(lane))
                 .map_err(StartError::Thread)?;
         }
+        let waker = Arc::clone(&shared);
+        let loader = Loader { library, runtime, metrics, shown: HashSet::new() };
+        thread::Builder::new()
+            .name("acuity-loader".to_owned())
+            .spawn(move || loader.run(|| waker.wake()))
+            .map_err(StartError::Thread)?;
         Ok(Self(shared))
+    }
+
+    /// Makes `catalogue` the one in force. Returns at once; the loader's thread verifies files and makes sessions, then
+    /// swaps all at once. See [`Enhancer::offered`], [`Enhancer::refused`] and [`Enhancer::installs`] for what came of it.
+    pub fn install(&self, catalogue: Arc<Catalogue>) {
+        self.0.library.install(catalogue);
+    }
+
+    /// How many catalogues have been installed to the end. One that the next overtook before its turn does not count.
+    #[must_use]
+    pub fn installs(&self) -> u64 {
+        self.0.library.installs()
+    }
+
+    /// The sets that may be put into new playlists: each has a model at least that is verified, keeps its contract and
+    /// has run here. In the order of cluster and scale.
+    #[must_use]
+    pub fn offered(&self) -> Arc<Vec<OfferedSet>> {
+        self.0.library.offered()
+    }
+
+    /// A set that segments are made with, be it offered or replaced and still asked for.
+    #[must_use]
+    pub fn set(&self, cluster: &str, scale: u32, digest: &str) -> Option<OfferedSet> {
+        self.0.library.set(cluster, scale, digest)
+    }
+
+    /// The bytes of a model of any set that segments are made with, offered or replaced.
+    #[must_use]
+    pub fn model_file(&self, sha256: &Sha256) -> Option<Bytes> {
+        self.0.library.model_file(sha256)
+    }
+
+    /// The models of the catalogue in force that are not used, and why.
+    #[must_use]
+    pub fn refused(&self) -> Arc<Vec<Refusal>> {
+        self.0.library.refused()
+    }
+
+    /// Says that segments of this set will be asked for soon (it was put into a playlist that somebody fetched), so that
+    /// its sessions are there before the first. Never blocks; unknown sets are ignored.
+    pub fn prepare(&self, cluster: &str, scale: u32, digest: &str) {
+        let name = SetName { cluster: cluster.to_owned(), scale, digest: digest.to_owned() };
+        self.0.library.prepare(&name);
     }
 
     /// Whether segments are being made.
@@ -103,10 +190,10 @@ impl Enhancer {
     pub fn readiness(&self) -> Readiness {
         if self.0.closed.load(Ordering::Acquire) {
             Readiness::Stopped
-        } else if self.0.ready_lanes.load(Ordering::Acquire) < self.0.lanes {
-            Readiness::Starting
-        } else {
+        } else if self.0.is_ready() {
             Readiness::Ready
+        } else {
+            Readiness::Starting
         }
     }
 
@@ -134,6 +221,29 @@ impl Enhancer {
         }
     }
 
+    /// Compares what the models of a set make of a segment with the origin's own high rendition, when no lane has anything else
+    /// to do and a picture at a time. Never blocks; `reply` is called exactly once, with [`CompareError::Busy`] at once if
+    /// another comparison waits.
+    pub fn compare(&self, request: CompareRequest, reply: CompareReply) {
+        let shared = &self.0;
+        if shared.closed.load(Ordering::Acquire) {
+            return reply(Err(CompareError::ShuttingDown));
+        }
+        let work = Box::new(Work::new(request, Arc::clone(&shared.config)));
+        shared.put_aside(PendingComparison { work, reply });
+        // Under the lock, so that no lane is between its look and its wait.
+        let _queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.work.notify_one();
+    }
+
+    /// Stops using one tier of a set, because it loses against what would be used instead: for `at_least` so long, and then
+    /// until a new catalogue is installed that still names it. A set without any tier left is stopped as if it had been
+    /// removed. Gives whether it was in use.
+    pub fn withdraw(&self, cluster: &str, scale: u32, digest: &str, tier: Tier, at_least: Duration) -> bool {
+        let name = SetName { cluster: cluster.to_owned(), scale, digest: digest.to_owned() };
+        self.0.library.withdraw(&name, tier, at_least)
+    }
+
     /// Segments that wait for a lane.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
@@ -143,66 +253,150 @@ impl Enhancer {
     /// Refuses new work and what waits; segments in hand are finished.
     pub fn shutdown(&self) {
         self.0.closed.store(true, Ordering::Release);
+        self.0.library.close();
         let waiting = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).drain();
         self.0.work.notify_all();
         self.0.metrics.queue_depth.set(0);
         for job in waiting {
             job.refuse(&self.0.metrics, EnhanceError::ShuttingDown);
         }
+        if let Some(PendingComparison { reply, .. }) = self.0.comparison().take() {
+            reply(Err(CompareError::ShuttingDown));
+        }
     }
 }
 
 impl Shared {
-    fn work_on(&self, mut lane: Lane) {
-        if self.ready_lanes.fetch_add(1, Ordering::AcqRel) + 1 == self.lanes {
+    fn is_ready(&self) -> bool {
+        self.ready_lanes.load(Ordering::Acquire) == self.lanes && self.library.installs() > 0
+    }
+
+    /// Something has come of the loader's work: lanes look again at what waits.
+    fn wake(&self) {
+        if self.is_ready() && !self.closed.load(Ordering::Acquire) {
             self.metrics.ready.set(1);
         }
-        while let Some((job, waiting)) = self.next() {
-            let queued_seconds = job.queued.elapsed().as_secs_f64();
-            if job.request.cancel.is_cancelled() {
-                job.refuse(&self.metrics, EnhanceError::Cancelled);
-                continue;
+        // Under the lock, so that no lane is between its look and its wait.
+        let _queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.work.notify_all();
+    }
+
+    fn comparison(&self) -> MutexGuard<'_, Option<PendingComparison>> {
+        self.comparison.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work_on(&self, mut lane: Lane) {
+        self.ready_lanes.fetch_add(1, Ordering::AcqRel);
+        self.wake();
+        while let Some(turn) = self.next() {
+            match turn {
+                Turn::Segment { job, hand, waiting } => {
+                    self.make(&mut lane, *job, hand, waiting);
+                    self.busy.fetch_sub(1, Ordering::AcqRel);
+                }
+                Turn::Comparison(pending) => self.compare(pending),
             }
-            // A panic is a bug, and it costs this segment, not the lane: what a lane keeps between segments
-            // (sessions, scalers, picture memory) is valid after any of its operations.
-            let result =
-                catch_unwind(AssertUnwindSafe(|| lane.enhance(&job.request, queued_seconds, waiting)))
-                    .unwrap_or(Err(EnhanceError::WorkerLost));
-            match &result {
-                Ok(made) => self.metrics.made(&made.report),
-                Err(error) => self.metrics.failed(error),
-            }
-            (job.reply)(result);
         }
         self.metrics.ready.set(0);
     }
 
-    /// Waits for the next job; also tells how many viewers' segments wait behind it, for each lane.
-    fn next(&self) -> Option<(Job, f64)> {
+    fn make(&self, lane: &mut Lane, job: Job, hand: Hand, waiting: f64) {
+        let queued_seconds = job.queued.elapsed().as_secs_f64();
+        if job.request.cancel.is_cancelled() {
+            return job.refuse(&self.metrics, EnhanceError::Cancelled);
+        }
+        // A panic is a bug, and it costs this segment, not the lane: what a lane keeps between segments
+        // (scalers, picture memory) and what it hands back (sessions) is valid after any of its operations.
+        let result =
+            catch_unwind(AssertUnwindSafe(|| lane.enhance(&job.request, hand, queued_seconds, waiting)))
+                .unwrap_or(Err(EnhanceError::WorkerLost));
+        match &result {
+            Ok(made) => self.metrics.made(&made.report),
+            Err(error) => self.metrics.failed(error),
+        }
+        (job.reply)(result);
+    }
+
+    /// Goes on with a comparison until there is something else to do.
+    fn compare(&self, PendingComparison { work, reply }: PendingComparison) {
+        let pause = || {
+            self.busy.load(Ordering::Acquire) > 0
+                || self.closed.load(Ordering::Acquire)
+                || self.queue.lock().unwrap_or_else(PoisonError::into_inner).len() > 0
+        };
+        let turnout = catch_unwind(AssertUnwindSafe(|| work.go_on(&self.library, &pause)));
+        match turnout.unwrap_or(Turnout::Finished(Err(CompareError::WorkerLost))) {
+            Turnout::Finished(result) => reply(result),
+            Turnout::Unfinished(_) if self.closed.load(Ordering::Acquire) => {
+                reply(Err(CompareError::ShuttingDown));
+            }
+            Turnout::Unfinished(work) => self.put_aside(PendingComparison { work, reply }),
+        }
+    }
+
+    /// Leaves a comparison to whichever lane is idle next. One whose caller has gone makes room.
+    fn put_aside(&self, pending: PendingComparison) {
+        let mut slot = self.comparison();
+        let waits = slot.as_ref().is_some_and(|other| !other.work.is_cancelled());
+        let (refused, why) = if waits {
+            (Some(pending), CompareError::Busy)
+        } else {
+            (slot.replace(pending), CompareError::Cancelled)
+        };
+        drop(slot);
+        if let Some(PendingComparison { reply, .. }) = refused {
+            reply(Err(why));
+        }
+    }
+
+    /// Waits for the next thing to do. A segment whose session is still being made lets others go first; a comparison is only
+    /// gone on with while nothing else is done at all.
+    fn next(&self) -> Option<Turn> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if self.closed.load(Ordering::Acquire) {
                 return None;
             }
-            if let Some(job) = queue.take() {
+            let is_ready = self.library.installs() > 0;
+            let hand = |job: &Job| {
+                let hand = self.library.hand(&job.request, job.queued);
+                // Who goes away does not wait for anything.
+                if job.request.cancel.is_cancelled() { Some(hand.unwrap_or_default()) } else { hand }
+            };
+            if let Some((job, hand)) = is_ready.then(|| queue.take_ready(hand)).flatten() {
                 self.metrics.queue_depth.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-                return Some((job, queue.viewers() as f64 / self.lanes as f64));
+                let waiting = queue.viewers() as f64 / self.lanes as f64;
+                self.busy.fetch_add(1, Ordering::AcqRel);
+                return Some(Turn::Segment { job: Box::new(job), hand, waiting });
             }
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let is_idle = is_ready && queue.len() == 0 && self.busy.load(Ordering::Acquire) == 0;
+            let mut waits = is_ready && queue.len() > 0;
+            if is_idle {
+                let mut slot = self.comparison();
+                let is_due = |pending: &mut PendingComparison| pending.work.is_due(Instant::now());
+                if let Some(pending) = slot.take_if(is_due) {
+                    return Some(Turn::Comparison(pending));
+                }
+                waits = slot.is_some();
+            }
+            // What waits though a lane is free waits for a session, which another lane may give back without a word.
+            queue = if waits {
+                let waited = self.work.wait_timeout(queue, LOOK_AGAIN);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                self.work.wait(queue).unwrap_or_else(PoisonError::into_inner)
+            };
         }
     }
 }
 
-fn read_models(catalogue: &Catalogue) -> Vec<VerifiedModel> {
-    let mut models = Vec::new();
-    for rejected in catalogue.rejected() {
-        tracing::error!(%rejected, "catalogue entry left out");
-    }
-    for entry in catalogue.entries() {
-        match entry.read_verified() {
-            Ok(bytes) => models.push(VerifiedModel { entry: Arc::clone(entry), bytes }),
-            Err(error) => tracing::error!(model = %entry.id, %error, "model left out"),
-        }
-    }
-    models
+/// What a lane does next.
+enum Turn {
+    Segment {
+        job: Box<Job>,
+        hand: Hand,
+        /// Viewers' segments that wait behind it, for each lane.
+        waiting: f64,
+    },
+    Comparison(PendingComparison),
 }

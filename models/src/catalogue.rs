@@ -13,7 +13,7 @@ use crate::entry::{EntryFault, ModelEntry, RawEntry};
 use crate::set::ModelSet;
 
 /// The catalogue's name in its directory.
-const FILE_NAME: &str = "catalogue.toml";
+pub(crate) const FILE_NAME: &str = "catalogue.toml";
 /// Largest catalogue, in bytes: room for all the entries there may be, about 2 KiB each.
 const FILE_LIMIT_BYTES: u64 = 4 << 20;
 /// Most entries: the paper's hundreds of clusters, three tiers each, three scales.
@@ -60,6 +60,12 @@ pub enum CatalogueError {
     /// It is larger than a catalogue may be.
     #[error("{path:?} is larger than {FILE_LIMIT_BYTES} bytes")]
     TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It has no bytes. Only a watch minds: at the start of an edge an empty catalogue is one without models.
+    #[error("{path:?} is empty; a catalogue without models has a comment at least")]
+    Empty {
         /// The file.
         path: PathBuf,
     },

@@ -16,7 +16,7 @@ use std::fmt;
 ///
 /// Values are the video's own 8-bit luma code values, in whatever range (limited or full) the stream declares; the
 /// network neither expands nor clips it to one. Scaling to floating point, rounding and saturation are inside the network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TensorContract {
     /// The contract's number in the catalogue.
     pub version: u32,
@@ -33,6 +33,16 @@ pub struct TensorContract {
 pub enum ElementType {
     /// Unsigned bytes.
     Uint8,
+}
+
+impl ElementType {
+    /// Its name as ONNX spells it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Uint8 => "uint8",
+        }
+    }
 }
 
 impl TensorContract {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sha2::Digest as _;
@@ -102,29 +102,11 @@ impl ModelEntry {
     /// # Errors
     /// When the file is missing, unreadable, larger than [`MODEL_LIMIT_BYTES`] or another one.
     pub fn read_verified(&self) -> Result<Vec<u8>, DigestError> {
-        let path = || self.file.clone();
-        let open = |source: Error| match source.kind() {
-            ErrorKind::NotFound => DigestError::Missing { path: path() },
-            _ => DigestError::Unreadable { path: path(), source },
-        };
-        // Looked at before it is opened: opening a pipe would wait for a writer.
-        let metadata = fs::metadata(&self.file).map_err(open)?;
-        if !metadata.is_file() {
-            return Err(open(Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
-        }
-        // Nor is memory spent on what is too large; the second look is for a file that grows meanwhile.
-        let mut bytes = Vec::new();
-        if metadata.len() <= MODEL_LIMIT_BYTES {
-            File::open(&self.file)
-                .and_then(|file| file.take(MODEL_LIMIT_BYTES + 1).read_to_end(&mut bytes))
-                .map_err(open)?;
-        }
-        if metadata.len().max(bytes.len() as u64) > MODEL_LIMIT_BYTES {
-            return Err(DigestError::TooLarge { path: path() });
-        }
+        let bytes = read_bounded(&self.file)?;
         let found = Sha256::of(&bytes);
         if found != self.sha256 {
-            return Err(DigestError::Mismatch { path: path(), expected: self.sha256, found });
+            let path = self.file.clone();
+            return Err(DigestError::Mismatch { path, expected: self.sha256, found });
         }
         Ok(bytes)
     }
@@ -144,6 +126,31 @@ impl ModelEntry {
             }
         }
     }
+}
+
+/// The bytes of a file that is no larger than any model.
+pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, DigestError> {
+    let at = || path.to_owned();
+    let open = |source: Error| match source.kind() {
+        ErrorKind::NotFound => DigestError::Missing { path: at() },
+        _ => DigestError::Unreadable { path: at(), source },
+    };
+    // Looked at before it is opened: opening a pipe would wait for a writer.
+    let metadata = fs::metadata(path).map_err(open)?;
+    if !metadata.is_file() {
+        return Err(open(Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
+    }
+    // Nor is memory spent on what is too large; the second look is for a file that grows meanwhile.
+    let mut bytes = Vec::new();
+    if metadata.len() <= MODEL_LIMIT_BYTES {
+        File::open(path)
+            .and_then(|file| file.take(MODEL_LIMIT_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(open)?;
+    }
+    if metadata.len().max(bytes.len() as u64) > MODEL_LIMIT_BYTES {
+        return Err(DigestError::TooLarge { path: at() });
+    }
+    Ok(bytes)
 }
 
 impl DigestState {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::contract::TensorContract;
 use crate::digest::Sha256;
@@ -54,34 +54,71 @@ pub enum Tier {
     Medium,
     /// `l`: for a GPU.
     Large,
+    /// `v10`: VDSR of 10 layers and 32 channels, worked at the output's size; for a GPU, as the next two.
+    Vdsr10,
+    /// `v15`: VDSR of 15 layers and 48 channels.
+    Vdsr15,
+    /// `v20`: VDSR of 20 layers and 64 channels, the paper's largest.
+    Vdsr20,
 }
 
 /// Figures of the evaluation command. Those that were not measured are absent, never guessed.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Measured {
     /// Mean luma PSNR over the better of swscale's bicubic and Lanczos, on coded clips never trained on, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gain_db: Option<f64>,
     /// The least of the gains that [`gain_db`](Self::gain_db) is the mean of, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub worst_gain_db: Option<f64>,
     /// The mean gain that is left after the edge's encoder, in dB: what a player gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gain_after_encoder_db: Option<f64>,
     /// Mean SSIM over the better plain scaler.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ssim_gain: Option<f64>,
     /// How many clips the means are over.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub clips: Option<u64>,
     /// Luma PSNR on Set5, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub set5_db: Option<f64>,
     /// Luma PSNR on Set14, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub set14_db: Option<f64>,
     /// Luma PSNR of bicubic on Set5, same protocol, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bicubic_set5_db: Option<f64>,
     /// Luma PSNR of bicubic on Set14, same protocol, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bicubic_set14_db: Option<f64>,
+    /// Luma PSNR of this model on the held-out tenth of its own training video, in dB. The held-out figures are those of
+    /// content-aware models: video of the cluster that training never saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heldout_db: Option<f64>,
+    /// SSIM of this model on the held-out video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heldout_ssim: Option<f64>,
+    /// Luma PSNR of the better plain scaler on the held-out video, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heldout_plain_db: Option<f64>,
+    /// SSIM of the better plain scaler on the held-out video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heldout_plain_ssim: Option<f64>,
+    /// Luma PSNR of the generic model of the same tier and scale on the held-out video, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heldout_generic_db: Option<f64>,
+    /// SSIM of the generic model of the same tier and scale on the held-out video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heldout_generic_ssim: Option<f64>,
     /// Multiply-accumulates for each source pixel.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub macs_per_pixel: Option<f64>,
     /// Wall clock of one 640x360 source frame on [`machine`](Self::machine), in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ms_per_frame: Option<f64>,
     /// Where `ms_per_frame` was measured: processor, threads, runtime and provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// Anything else that was measured, by its name in the catalogue: figures of trainers newer than this crate.
     #[serde(flatten)]
@@ -110,7 +147,7 @@ pub enum EntryFault {
     #[error("scale {0} is not 2, 3 or 4")]
     Scale(i64),
     /// The tier is not known.
-    #[error("tier {0:?} is not s, m or l")]
+    #[error("tier {0:?} is not s, m, l, v10, v15 or v20")]
     Tier(String),
     /// The digest is not one.
     #[error("sha256 {0:?} is not 64 hexadecimal digits")]
@@ -244,6 +281,12 @@ impl Measured {
             ("set14_db", self.set14_db),
             ("bicubic_set5_db", self.bicubic_set5_db),
             ("bicubic_set14_db", self.bicubic_set14_db),
+            ("heldout_db", self.heldout_db),
+            ("heldout_ssim", self.heldout_ssim),
+            ("heldout_plain_db", self.heldout_plain_db),
+            ("heldout_plain_ssim", self.heldout_plain_ssim),
+            ("heldout_generic_db", self.heldout_generic_db),
+            ("heldout_generic_ssim", self.heldout_generic_ssim),
             ("macs_per_pixel", self.macs_per_pixel),
             ("ms_per_frame", self.ms_per_frame),
         ] {
@@ -286,20 +329,24 @@ fn below(directory: &Path, field: &'static str, written: &str) -> Result<PathBuf
 
 /// A tier that is none of the known ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a tier is s, m or l")]
+#[error("a tier is s, m, l, v10, v15 or v20")]
 pub struct UnknownTier;
 
 impl Tier {
     /// All tiers, cheap to dear.
-    pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
+    pub const ALL: [Self; 6] =
+        [Self::Small, Self::Medium, Self::Large, Self::Vdsr10, Self::Vdsr15, Self::Vdsr20];
 
-    /// The tier's letter in the catalogue and in metric labels.
+    /// The tier's name in the catalogue and in metric labels.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::Small => "s",
             Self::Medium => "m",
             Self::Large => "l",
+            Self::Vdsr10 => "v10",
+            Self::Vdsr15 => "v15",
+            Self::Vdsr20 => "v20",
         }
     }
 }

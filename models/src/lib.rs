@@ -9,15 +9,19 @@
 
 mod catalogue;
 mod contract;
+mod description;
 mod digest;
 mod entry;
 mod set;
+mod watch;
 
 pub use catalogue::{Catalogue, CatalogueError, RejectedEntry};
 pub use contract::{ElementType, TensorContract};
+pub use description::{ContractDescription, Dimension, ModelDescription, SetDescription, TensorDescription};
 pub use digest::{DigestError, DigestState, MODEL_LIMIT_BYTES, NotADigest, Sha256};
 pub use entry::{EntryFault, Measured, ModelEntry, Tier, UnknownTier};
 pub use set::ModelSet;
+pub use watch::{Poll, Watch, WatchEvent};
 
 #[cfg(test)]
 mod tests;

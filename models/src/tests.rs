@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// An entry of the catalogue, whose file's bytes are its id.
-fn entry(id: &str, cluster: &str, scale: u32, tier: &str) -> String {
+pub(crate) fn entry(id: &str, cluster: &str, scale: u32, tier: &str) -> String {
     let sha256 = Sha256::of(id.as_bytes());
     format!(
         r#"
@@ -79,7 +79,7 @@ fn bad_entries_take_no_others_down() {
         (spoil("scale = 2", "scale = -2"), "scale -2 is not"),
         (spoil("scale = 2", "scale = \"2\""), "cannot be read: invalid type: string"),
         (spoil("scale = 2\n", ""), "missing field `scale`"),
-        (spoil("tier = \"s\"", "tier = \"xl\""), "tier \"xl\" is not s, m or l"),
+        (spoil("tier = \"s\"", "tier = \"xl\""), "tier \"xl\" is not s, m, l, v10, v15 or v20"),
         (spoil(&sha256, "sha256 = \"abc\""), "sha256 \"abc\" is not 64 hexadecimal digits"),
         (spoil("bad.onnx", "../bad.onnx"), "file \"../bad.onnx\" must be a relative path below"),
         (spoil("bad.onnx", "x/../../bad.onnx"), "must be a relative path below"),
@@ -214,6 +214,64 @@ fn sets_are_ordered_cheap_to_dear() {
 }
 
 #[test]
+fn tiers_go_from_cheap_to_dear() {
+    let labels: Vec<&str> = Tier::ALL.iter().map(|tier| tier.label()).collect();
+    assert_eq!(labels, ["s", "m", "l", "v10", "v15", "v20"]);
+    assert!(Tier::ALL.is_sorted());
+    let text: String = labels.iter().rev().map(|tier| entry(&format!("a-{tier}"), "a", 4, tier)).collect();
+    let set = Catalogue::load(zoo(&text, &[]).path()).unwrap().find("a", 4).unwrap();
+    let tiers: Vec<Tier> = set.entries().iter().map(|entry| entry.tier).collect();
+    assert_eq!(tiers, Tier::ALL);
+}
+
+#[test]
+fn held_out_figures_have_names() {
+    let figures = "gain_db = 0.5\nheldout_db = 34.81\nheldout_ssim = 0.9\nheldout_plain_db = 32.72\nheldout_generic_db = 33";
+    let text = entry("a", "game", 2, "s").replace("gain_db = 0.5", figures);
+    let catalogue = Catalogue::load(zoo(&text, &[]).path()).unwrap();
+    let measured = &catalogue.entries()[0].measured;
+    assert_eq!((measured.heldout_db, measured.heldout_plain_db), (Some(34.81), Some(32.72)));
+    assert_eq!((measured.heldout_generic_db, measured.heldout_ssim), (Some(33.0), Some(0.9)));
+    assert_eq!((measured.heldout_generic_ssim, measured.heldout_plain_ssim), (None, None));
+    assert_eq!(measured.other_figures().collect::<Vec<_>>(), [("novel_db", 1.0)]);
+}
+
+#[test]
+fn clients_read_a_sets_description() {
+    let catalogue = Catalogue::load(zoo(&entry("a", "sport", 3, "v10"), &[]).path()).unwrap();
+    let set = catalogue.find("sport", 3).unwrap();
+    let models = set.entries().iter().map(|entry| (entry.as_ref(), 48_572));
+    let description = SetDescription::new(set.cluster(), set.scale(), &set.digest(), models);
+    let sha256 = Sha256::of(b"a").to_string();
+    assert_eq!(
+        serde_json::to_value(&description).unwrap(),
+        serde_json::json!({
+            "cluster": "sport",
+            "scale": 3,
+            "digest": set.digest(),
+            "models": [{
+                "id": "a",
+                "tier": "v10",
+                "uri": format!("{sha256}.onnx"),
+                "sha256": sha256,
+                "bytes": 48_572,
+                "parameters": 10_000,
+                "contract": {
+                    "version": 1,
+                    "input": { "name": "luma", "type": "uint8", "shape": [1, 1, "H", "W"] },
+                    "output": { "name": "luma_out", "type": "uint8", "shape": [1, 1, "3H", "3W"] },
+                },
+                "licence": "Apache-2.0",
+                "training_data": "stills",
+                "measured": {
+                    "gain_db": 0.5, "set5_db": 36.0, "machine": "a machine", "clips": 6, "novel_db": 1,
+                },
+            }],
+        })
+    );
+}
+
+#[test]
 fn a_sets_digest_never_changes_meaning() {
     // Computed by hand: printf of the SHA-256 of "a" as bytes, hashed again. URLs in players' hands depend on it.
     let catalogue = Catalogue::load(zoo(&entry("a", "sport", 2, "s"), &[]).path()).unwrap();
@@ -238,5 +296,12 @@ fn the_models_that_ship_are_whole() {
         assert_eq!(state, DigestState::Verified, "{}", entry.id);
         assert!(entry.measured.gain_db.is_some_and(|gain| gain > 0.0), "{} gains nothing", entry.id);
         assert!(entry.record.as_ref().is_some_and(|record| record.is_file()), "{} has no record", entry.id);
+        if entry.cluster != "generic" {
+            let Measured { heldout_db: Some(own), heldout_generic_db: Some(generic), .. } = entry.measured
+            else {
+                panic!("{} was not held against the generic model", entry.id)
+            };
+            assert!(own - generic >= 0.2, "{} gains {own} - {generic} dB over generic", entry.id);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A player that got one segment will ask for the next in about its duration: that is the time enhancement needs. The
 //! first request that a segment answers starts its followers, later ones do not; work ahead waits behind work that somebody
-//! waits for, and is the first to be dropped.
+//! waits for, and is the first to be dropped. Of the followers the nearest comes first: it is the next to be asked for.
 
 use std::sync::Arc;
 use std::time::Duration;

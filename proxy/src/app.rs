@@ -5,21 +5,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use acuity_config::{AccessLog as AccessLogTarget, Config};
-use acuity_enhancer::{Enhancer, Readiness, StartError};
-use acuity_models::{Catalogue, DigestState};
+use acuity_config::{AccessLog as AccessLogTarget, Config, ModelsConfig};
+use acuity_enhancer::{Enhancer, Keeping, Readiness, StartError};
+use acuity_models::{Catalogue, Watch, WatchEvent};
 use prometheus::Registry;
 
 use crate::access_log::AccessLog;
 use crate::ahead::Ahead;
 use crate::cache::store::Store;
+use crate::cli::with_causes;
+use crate::cluster::{Assign, Told, uses_models};
+use crate::guard::Guard;
+use crate::guard::instruments::Instruments;
 use crate::inputs::Inputs;
 use crate::journey::enhanced::EnhancedJourney;
+use crate::journey::models::ModelJourney;
 use crate::journey::playlist::PlaylistJourney;
+use crate::looks::Appearances;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::peers::Peers;
-use crate::plan::ModelChoice;
+use crate::planner::Planner;
 use crate::playlists::Playlists;
 use crate::probes::Probes;
 use crate::produce::{Parts, Producer};
@@ -38,6 +44,8 @@ pub struct App {
     pub playlist_journey: PlaylistJourney,
     /// Everything below a token.
     pub enhanced_journey: EnhancedJourney,
+    /// The networks themselves.
+    pub models: ModelJourney,
     /// Instruments.
     pub metrics: Arc<Metrics>,
     /// The access log.
@@ -47,7 +55,10 @@ pub struct App {
     enhancer: Enhancer,
     store: Store,
     producer: Producer,
+    guard: Guard,
     in_progress: Arc<AtomicUsize>,
+    /// Ends with the rest.
+    _watch: Option<Watch>,
 }
 
 /// Why the parts could not be built.
@@ -65,14 +76,22 @@ pub enum AppError {
     /// The access log's thread cannot be started.
     #[error("cannot start the access log: {0}")]
     Log(#[source] std::io::Error),
+    /// The thread that watches the models' directory cannot be started.
+    #[error("cannot watch the models' directory: {0}")]
+    Watch(#[source] std::io::Error),
 }
 
 impl App {
-    /// Builds everything and starts the enhancer's threads; models are loaded behind (see [`App::readiness`]).
+    /// Builds everything and starts the enhancer's threads; models are loaded behind (see [`App::readiness`]). `assign` tells
+    /// clusters by their looks, if anything does.
     ///
     /// # Errors
     /// ONNX Runtime or a thread is not to be had.
-    pub fn new(config: Config, catalogue: Arc<Catalogue>) -> Result<Self, AppError> {
+    pub fn new(
+        config: Config,
+        catalogue: Arc<Catalogue>,
+        assign: Option<Arc<dyn Assign>>,
+    ) -> Result<Self, AppError> {
         let config = Arc::new(config);
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::register(&registry)?);
@@ -84,11 +103,24 @@ impl App {
         };
         let bases = config.routes.iter().map(|route| &route.origin);
         let origins = Arc::new(Origins::new(config.origin.clone(), bases, Arc::clone(&metrics))?);
-        let enhancer = Enhancer::start(&config.enhancer, Arc::clone(&catalogue), &registry)?;
+        let keeping = Keeping { retire_after: config.models.retire_after, ..Keeping::default() };
+        let enhancer = Enhancer::start_keeping(&config.enhancer, Arc::clone(&catalogue), &registry, keeping)?;
         let sites = Arc::new(Sites::new(&config.routes));
         let playlists = Playlists::new(Arc::clone(&origins), Arc::clone(&sites), config.cache.clone());
         let inputs = Inputs::new(Arc::clone(&origins), Arc::clone(&sites), &config);
         let probes = Probes::new(playlists.clone(), inputs.clone(), config.enhancer.clone(), &config.cache);
+        let appearances = Appearances::new(assign, playlists.clone(), inputs.clone(), &config.cache);
+        let guard = Guard::new(
+            config.guard.clone(),
+            playlists.clone(),
+            inputs.clone(),
+            enhancer.clone(),
+            Instruments::register(&registry)?,
+        );
+        let watch = uses_models(&config.routes)
+            .then(|| watch(&config.models, catalogue, enhancer.clone(), appearances.clone()))
+            .transpose()
+            .map_err(AppError::Watch)?;
         let store = Store::new(config.cache.budget_bytes);
         let producer = Producer::new(Parts {
             config: Arc::clone(&config),
@@ -96,19 +128,23 @@ impl App {
             inputs,
             enhancer: enhancer.clone(),
             store: store.clone(),
+            guard: guard.clone(),
             metrics: Arc::clone(&metrics),
         });
         let route_origins: Arc<[String]> =
             config.routes.iter().map(|route| route.origin.to_string()).collect();
         let reach = config.enhancer.look_ahead;
         let ahead = Ahead::new(playlists.clone(), producer.clone(), Arc::clone(&sites), route_origins, reach);
-        let playlist_journey = PlaylistJourney::new(
-            playlists.clone(),
+        let planner = Planner {
             probes,
-            usable_sets(&catalogue),
-            config.origin.probe_timeout,
-            Arc::clone(&metrics),
-        );
+            appearances,
+            enhancer: enhancer.clone(),
+            probe_timeout: config.origin.probe_timeout,
+            guard: guard.clone(),
+            metrics: Arc::clone(&metrics),
+            told: Told::default(),
+        };
+        let playlist_journey = PlaylistJourney::new(playlists.clone(), planner);
         let enhanced_journey = EnhancedJourney {
             config: Arc::clone(&config),
             sites: Arc::clone(&sites),
@@ -123,13 +159,16 @@ impl App {
             sites,
             playlist_journey,
             enhanced_journey,
+            models: ModelJourney { enhancer: enhancer.clone() },
             metrics,
             access_log,
             request_ids: RequestIds::default(),
             enhancer,
             store,
             producer,
+            guard,
             in_progress: Arc::default(),
+            _watch: watch,
             config,
         })
     }
@@ -147,6 +186,7 @@ impl App {
         self.metrics.cache_bytes.set(gauge(self.store.bytes()));
         self.metrics.cache_entries.set(gauge(self.store.entries()));
         self.metrics.flights.set(gauge(self.producer.in_flight() as u64));
+        self.guard.show();
         self.metrics.text()
     }
 
@@ -178,17 +218,23 @@ impl Drop for InProgress {
     }
 }
 
-/// The sets of which at least one model is what the catalogue says. A set without one is not offered: its segments
-/// would all be made by the plain scaler, and the origin's own variant would be withheld for them.
-fn usable_sets(catalogue: &Catalogue) -> Vec<ModelChoice> {
-    let sets = catalogue.sets().into_iter();
-    let usable =
-        sets.filter(|set| set.entries().iter().any(|entry| entry.digest_state() == DigestState::Verified));
-    usable
-        .map(|set| ModelChoice {
-            cluster: set.cluster().to_owned(),
-            scale: set.scale(),
-            digest: set.digest(),
-        })
-        .collect()
+/// Watches the models' directory and hands what changes to the enhancer. Playlists follow by themselves: each asks the
+/// enhancer what there is.
+fn watch(
+    config: &ModelsConfig,
+    current: Arc<Catalogue>,
+    enhancer: Enhancer,
+    appearances: Appearances,
+) -> std::io::Result<Watch> {
+    Watch::start(&config.directory, current, config.watch_interval, move |event| match event {
+        WatchEvent::Changed(catalogue) => {
+            tracing::info!(models = catalogue.entries().len(), "the models have changed");
+            enhancer.install(catalogue);
+            appearances.forget();
+        }
+        WatchEvent::Kept(error) => {
+            let error = with_causes(&error);
+            tracing::error!(%error, "the models stay as they were: the catalogue cannot be read");
+        }
+    })
 }

@@ -22,6 +22,7 @@ use crate::client::strip_cmcd;
 use crate::hls::uri::{RESERVED_PREFIX, path_and_query_of, split_query};
 use crate::journey::End;
 use crate::metrics::{Kind, Outcome};
+use crate::model_path::ModelPath;
 use crate::peers::host_header;
 use crate::request_id::X_REQUEST_ID;
 use crate::respond::cache_status::CacheStatus;
@@ -93,6 +94,7 @@ impl Edge {
             HlsRoute::Malformed(why) => {
                 return Some(refused(request, StatusCode::BAD_REQUEST, &why.to_string()));
             }
+            HlsRoute::Model(path) => return Some(self.model(request, path.filter(|_| reads))),
             HlsRoute::Enhanced { token, path_and_query } if reads => {
                 app.enhanced_journey.answer(&asked, *token, &path_and_query).await
             }
@@ -121,6 +123,15 @@ impl Edge {
                 None
             }
         }
+    }
+}
+
+impl Edge {
+    /// A network, or what describes one.
+    fn model(&self, request: &RequestHeader, path: Option<ModelPath>) -> Box<Answer> {
+        let answer = path.and_then(|path| self.app.models.answer(&request.method, &request.headers, &path));
+        answer
+            .map_or_else(|| refused(request, StatusCode::NOT_FOUND, "no such model is in use here"), Box::new)
     }
 }
 

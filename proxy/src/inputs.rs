@@ -126,6 +126,15 @@ impl Inputs {
         Ok(Ingredients { source, clear, cipher: Some(cipher) })
     }
 
+    /// The clear bytes of a source segment.
+    ///
+    /// # Errors
+    /// As [`Self::segment`] and [`Self::open`].
+    pub async fn clear(&self, site: &Site, segment: &Segment) -> Result<Bytes, Trouble> {
+        let source = self.segment(site, segment).await?;
+        Ok(self.open(site, segment, source).await?.clear)
+    }
+
     /// A clear initialisation section, and what encrypts it again.
     ///
     /// # Errors

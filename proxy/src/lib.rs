@@ -1,7 +1,7 @@
 //! The edge: an HLS proxy that serves enhanced renditions to unmodified players.
 //!
-//! Pure rooms: [`hls`], [`route`], [`plan`], [`client`], [`deadline`], [`respond`], [`rescue`]. Rooms that touch the world:
-//! [`origin`] and what is built on it ([`playlists`], [`inputs`], [`probes`], [`produce`], [`ahead`]), [`cache`],
+//! Pure rooms: [`hls`], [`route`], [`plan`], [`client`], [`cluster`], [`deadline`], [`respond`], [`rescue`]. Rooms that touch the world:
+//! [`origin`] and what is built on it ([`playlists`], [`inputs`], [`probes`], [`looks`], [`planner`], [`produce`], [`ahead`], [`guard`]), [`cache`],
 //! [`edge`] and [`admin`]. [`app`] joins them, [`server`] gives them sockets and signals, [`cli`] is the way in.
 //!
 //! # Life of a request
@@ -19,16 +19,21 @@ pub mod asked;
 pub mod cache;
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod crypt;
 pub mod deadline;
 pub mod edge;
+pub mod guard;
 pub mod hls;
 pub mod inputs;
 pub mod journey;
+pub mod looks;
 pub mod metrics;
+pub mod model_path;
 pub mod origin;
 pub mod peers;
 pub mod plan;
+pub mod planner;
 pub mod playlists;
 pub mod probes;
 pub mod produce;

@@ -1,7 +1,7 @@
 //! The proxy's own instruments. The enhancer registers its own in the same registry.
 //!
-//! Every label value comes from an enum or a table in this program: no URL, host or session id ever becomes one, so
-//! that the number of series is fixed whatever clients and origins do.
+//! Every label value comes from an enum or a table in this program, or from the operator's own catalogue: no URL, host or
+//! session id ever becomes one, so that the number of series is fixed whatever clients and origins do.
 
 use acuity_enhancer::{FallbackReason, Unsupported};
 use prometheus::{
@@ -19,6 +19,8 @@ pub enum Kind {
     Segment,
     /// An enhanced rendition's initialisation segment.
     Init,
+    /// A network's file or its description.
+    Model,
     /// Anything passed through.
     Pass,
     /// A CORS preflight answered here.
@@ -29,11 +31,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Multivariant,
         Self::Media,
         Self::Segment,
         Self::Init,
+        Self::Model,
         Self::Pass,
         Self::Preflight,
         Self::Refused,
@@ -47,6 +50,7 @@ impl Kind {
             Self::Media => "media",
             Self::Segment => "segment",
             Self::Init => "init",
+            Self::Model => "model",
             Self::Pass => "pass",
             Self::Preflight => "preflight",
             Self::Refused => "refused",
@@ -140,6 +144,8 @@ pub struct Metrics {
     pub variants_refused: IntCounterVec,
     /// Variants that were.
     pub variants_offered: IntCounter,
+    /// Multivariant playlists planned, by who named the stream's cluster, which is used, and whether that is less than was meant.
+    pub cluster_choices: IntCounterVec,
     /// Segments produced ahead of their request, by what came of it.
     pub ahead: IntCounterVec,
     /// Access log records that were dropped because their writer did not keep up.
@@ -154,11 +160,10 @@ const REQUEST_BUCKETS: [f64; 13] =
     [0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// What the proxy adds to the enhancer's reasons for a fall-back.
-pub const OWN_FALLBACK_REASONS: [&str; 12] = [
+pub const OWN_FALLBACK_REASONS: [&str; 11] = [
     "queue_full",
     "shutting_down",
     "cancelled",
-    "deadline_passed",
     "source_unreadable",
     "opens_mid_gop",
     "codec_failed",
@@ -235,6 +240,11 @@ impl Metrics {
             variants_offered: counter(
                 "acuity_variants_offered_total",
                 "Enhanced variants offered, summed over multivariant playlists answered",
+            )?,
+            cluster_choices: counters(
+                "acuity_cluster_choices_total",
+                "Multivariant playlists, by who named the cluster, the cluster used, and why it is less than was named",
+                &["by", "cluster", "fallback"],
             )?,
             ahead: counters("acuity_ahead_total", "Segments produced ahead of their request", &["outcome"])?,
             access_log_dropped: counter("acuity_access_log_dropped_total", "Access log records dropped")?,

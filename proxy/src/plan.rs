@@ -6,9 +6,10 @@
 //! between two nodes or two minutes of a live stream: declared rates before measured ones, target durations before
 //! actual ones.
 //!
-//! The default policy: each H.264 variant of at most `max_source_lines` lines can be a source; for each resolution
-//! reached there is one enhanced rendition, from the source with the highest bandwidth; the origin's own variants
-//! of exactly that resolution are withheld, if they are
+//! The default policy: each H.264 variant of at most `max_source_lines` lines can be a source; each scale the route allows
+//! and a model has takes it to a resolution; for each resolution reached there is one enhanced rendition, by the smallest
+//! enlargement that gets there and of those from the source with the highest bandwidth; the origin's own variants of exactly
+//! that resolution are withheld, if they are
 //!
 //! - **H.264 or of unknown codec, and SDR.** An HEVC, AV1 or HDR variant serves players that can have better than
 //!   what we make; it is not what the enhanced one replaces.
@@ -19,49 +20,49 @@
 
 mod audio;
 mod candidates;
+mod offer;
 mod rate;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub use candidates::{CANDIDATES_MAX, Candidate, Candidates, candidates};
+pub use candidates::{CANDIDATES_MAX, Candidate, Candidates, candidates, highest_bandwidth};
 pub use rate::{Peak, VBV_SECONDS, video_rate_cap_kbps};
 pub use refusal::Refusal;
 
-use crate::hls::multivariant::{
-    DeclaredVideo, Insertion, Multivariant, Resolution, Rewrite, SessionModel, Variant,
-};
-use crate::hls::token::{PLAIN_CLUSTER, PLAIN_DIGEST, RenditionToken, SIDE_PIXELS_MAX};
-use audio::AudioChoice;
-use candidates::highest_bandwidth;
+use crate::hls::multivariant::{Insertion, Multivariant, Resolution, Rewrite, SessionModel};
+use crate::hls::token::RenditionToken;
+use crate::model_path::ModelPath;
+use offer::{Offer, copies, offer};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// What a route wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Enlargement per side.
-    pub scale: u32,
+    /// Enlargements per side that are allowed.
+    pub scales: Vec<u32>,
     /// Variants of more lines are no sources.
     pub max_source_lines: u32,
     /// Whether the origin's own variants of a reached resolution are withheld.
     pub withhold: bool,
-    /// The cluster of models; `plain` for the built-in scaler.
+    /// The stream's cluster of models ([`crate::cluster`] decides it); `plain` for the built-in scaler.
     pub cluster: String,
 }
 
 impl Policy {
-    /// The policy of a configured route.
-    pub fn of(route: &acuity_config::RouteConfig) -> Self {
+    /// The policy of a configured route for streams of `cluster`.
+    pub fn of(route: &acuity_config::RouteConfig, cluster: &str) -> Self {
         Self {
-            scale: 2,
+            scales: route.scales.clone(),
             max_source_lines: route.max_source_lines,
             withhold: route.withhold,
-            cluster: route.cluster.clone(),
+            cluster: cluster.to_owned(),
         }
     }
 }
 
-/// A model set that is loaded.
+/// A model set that may be put into playlists now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelChoice {
     /// Its cluster.
@@ -132,6 +133,8 @@ pub struct EnhancedVariant {
     pub video_codec: String,
     /// The variants it appears as, at least one: one for each variant that names its source.
     pub copies: Vec<EnhancedCopy>,
+    /// The origin's own variant that could have stood in its place, withheld or not: what it can be compared with.
+    pub counterpart: Option<usize>,
 }
 
 /// One `EXT-X-STREAM-INF` of an enhanced rendition.
@@ -157,40 +160,34 @@ pub fn plan(
     codec: &dyn Fn(&RenditionToken) -> String,
 ) -> ServePlan {
     let mut plan = ServePlan::default();
-    let refuse = |plan: &mut ServePlan, candidate: &Candidate, refusal: Refusal| {
-        plan.refused.extend(candidate.variants.iter().map(|&index| (index, refusal)));
-    };
-    // For each pathway and resolution reached, the best source.
-    let mut ready: Vec<(&Candidate, &SourceFacts, Resolution)> = Vec::new();
-    for (candidate, probe) in probed {
-        match probe {
-            Probe::Refused(refusal) => refuse(&mut plan, candidate, *refusal),
-            Probe::Ready(facts) => match reached(facts, policy) {
-                Ok(resolution) => ready.push((candidate, facts, resolution)),
-                Err(refusal) => refuse(&mut plan, candidate, refusal),
-            },
-        }
-    }
-    ready.sort_by_key(|(candidate, ..)| std::cmp::Reverse(highest_bandwidth(playlist, candidate)));
+    let mut fates = vec![Fate::Untried; probed.len()];
     let mut taken = BTreeSet::new();
-    for (candidate, facts, resolution) in ready {
-        let Some(first) = candidate.variants.first().and_then(|&index| playlist.variants.get(index)) else {
-            continue;
-        };
-        let place = (first.pathway_id.clone(), resolution);
-        if taken.contains(&place) {
-            refuse(&mut plan, candidate, Refusal::Outranked);
-            continue;
-        }
-        match enhanced(playlist, policy, models, candidate, facts, resolution) {
-            Err(refusal) => refuse(&mut plan, candidate, refusal),
-            Ok((token, withheld)) => {
+    let mut offered: Vec<(u64, EnhancedVariant)> = Vec::new();
+    for Way { scale, at, candidate, facts } in ways(playlist, policy, probed) {
+        match offer(playlist, policy, models, candidate, facts, scale, &taken) {
+            Ok(Offer { place, token, withheld, counterpart }) => {
                 taken.insert(place);
                 let copies = copies(playlist, candidate, facts, &token, &withheld);
                 plan.withheld.extend(withheld);
-                plan.enhanced.push(EnhancedVariant { video_codec: codec(&token), token, copies });
+                let variant = EnhancedVariant { video_codec: codec(&token), token, copies, counterpart };
+                offered.push((highest_bandwidth(playlist, candidate), variant));
+                fates[at] = Fate::Offered;
             }
+            // Why the nearest enlargement is not offered says more than why a further one is not.
+            Err(refusal) if fates[at] == Fate::Untried => fates[at] = Fate::Refused(refusal),
+            Err(_) => {}
         }
+    }
+    // The best source's renditions stand first, and of these the nearest.
+    offered.sort_by_key(|(bandwidth, variant)| (Reverse(*bandwidth), variant.token.scale));
+    plan.enhanced = offered.into_iter().map(|(_, variant)| variant).collect();
+    for ((candidate, probe), fate) in probed.iter().zip(fates) {
+        let refusal = match (probe, fate) {
+            (Probe::Refused(refusal), _) => *refusal,
+            (Probe::Ready(_), Fate::Refused(refusal)) => refusal,
+            (Probe::Ready(_), Fate::Untried | Fate::Offered) => continue,
+        };
+        plan.refused.extend(candidate.variants.iter().map(|&index| (index, refusal)));
     }
     plan.withheld.sort_unstable();
     plan.withheld.dedup();
@@ -199,111 +196,35 @@ pub fn plan(
     plan
 }
 
-/// The size a source reaches.
-fn reached(facts: &SourceFacts, policy: &Policy) -> Result<Resolution, Refusal> {
-    if facts.height > policy.max_source_lines {
-        return Err(Refusal::TooManyLines);
-    }
-    let side =
-        |pixels: u32| pixels.checked_mul(policy.scale).filter(|side| (2..=SIDE_PIXELS_MAX).contains(side));
-    match (side(facts.width), side(facts.height)) {
-        (Some(width), Some(height)) => Ok(Resolution { width, height }),
-        _ => Err(Refusal::TooLarge),
-    }
+/// A source and an enlargement.
+struct Way<'a> {
+    scale: u32,
+    /// The candidate's place among those that were probed.
+    at: usize,
+    candidate: &'a Candidate,
+    facts: &'a SourceFacts,
 }
 
-/// The token, and the variants that the rendition withholds.
-fn enhanced(
-    playlist: &Multivariant,
-    policy: &Policy,
-    models: &[ModelChoice],
-    candidate: &Candidate,
-    facts: &SourceFacts,
-    resolution: Resolution,
-) -> Result<(RenditionToken, Vec<usize>), Refusal> {
-    let (cluster, digest) = model_for(policy, models).ok_or(Refusal::NoModel)?;
-    let sources: Vec<&Variant> =
-        candidate.variants.iter().filter_map(|&index| playlist.variants.get(index)).collect();
-    let declared =
-        sources.iter().find_map(|variant| variant.frame_rate).map(|rate| (rate * 1000.0).round() as u32);
-    let frame_rate_milli = facts.frame_rate_milli.or(declared).ok_or(Refusal::FrameRateUnknown)?;
-    let rivals: Vec<usize> = (0..playlist.variants.len())
-        .filter(|&index| replaceable(playlist, index, &sources, resolution, frame_rate_milli))
-        .collect();
-    let rival_bps = rivals.iter().filter_map(|&index| playlist.variants[index].bandwidth_bps).max();
-    let declared = sources.iter().filter_map(|v| Some((v.bandwidth_bps?, v.average_bandwidth_bps))).min();
-    let token = RenditionToken {
-        scale: policy.scale,
-        width: resolution.width,
-        height: resolution.height,
-        frame_rate_milli,
-        max_video_kbps: video_rate_cap_kbps(resolution, frame_rate_milli, declared, rival_bps, facts),
-        cluster,
-        digest,
-        playlist: candidate.playlist.clone(),
-    };
-    token.check().map_err(|_| Refusal::TokenBounds)?;
-    Ok((token, if policy.withhold { rivals } else { Vec::new() }))
+/// What became of a candidate over all scales.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Untried,
+    Refused(Refusal),
+    Offered,
 }
 
-/// The cluster's model set, else the generic one: a content that nobody trained for is still enhanced.
-fn model_for(policy: &Policy, models: &[ModelChoice]) -> Option<(String, String)> {
-    if policy.cluster == PLAIN_CLUSTER {
-        return Some((PLAIN_CLUSTER.to_owned(), PLAIN_DIGEST.to_owned()));
-    }
+/// Every source with every scale, in the order in which they may take a resolution: the smaller enlargement first, because
+/// it starts from more of the truth, and of equal ones the source with the highest bandwidth.
+fn ways<'a>(playlist: &Multivariant, policy: &Policy, probed: &'a [(Candidate, Probe)]) -> Vec<Way<'a>> {
+    let ready = probed.iter().enumerate().filter_map(|(at, (candidate, probe))| match probe {
+        Probe::Ready(facts) => Some((at, candidate, facts)),
+        Probe::Refused(_) => None,
+    });
     let of =
-        |cluster: &str| models.iter().find(|model| model.cluster == cluster && model.scale == policy.scale);
-    let model = of(&policy.cluster).or_else(|| of("generic"))?;
-    Some((model.cluster.clone(), model.digest.clone()))
-}
-
-/// Whether the enhanced rendition takes the place of variant `index`; the module's head says when and why.
-fn replaceable(
-    playlist: &Multivariant,
-    index: usize,
-    sources: &[&Variant],
-    resolution: Resolution,
-    frame_rate_milli: u32,
-) -> bool {
-    let variant = &playlist.variants[index];
-    let h264 = matches!(variant.declared_video(), DeclaredVideo::H264 | DeclaredVideo::Unknown);
-    // 5 %: 30 and 29.97 are one frame rate, 25 and 24 too; 50 and 25 are not.
-    let no_faster = variant.frame_rate.is_none_or(|rate| rate * 1000.0 <= f64::from(frame_rate_milli) * 1.05);
-    let audio = AudioChoice::of(playlist, variant);
-    variant.resolution == Some(resolution)
-        && h264
-        && variant.is_sdr()
-        && no_faster
-        && sources.iter().any(|source| {
-            source.pathway_id == variant.pathway_id && AudioChoice::of(playlist, source) == audio
-        })
-}
-
-/// One copy for each variant that names the source, each in the place of a withheld variant of its audio if one is
-/// left, else of the first withheld.
-fn copies(
-    playlist: &Multivariant,
-    candidate: &Candidate,
-    facts: &SourceFacts,
-    token: &RenditionToken,
-    withheld: &[usize],
-) -> Vec<EnhancedCopy> {
-    let mut free: Vec<usize> = withheld.to_vec();
-    let copy = |&source: &usize| {
-        let variant = playlist.variants.get(source)?;
-        let audio = AudioChoice::of(playlist, variant);
-        let same =
-            free.iter().position(|&index| AudioChoice::of(playlist, &playlist.variants[index]) == audio);
-        let replaces = same.map(|at| free.remove(at)).or_else(|| withheld.first().copied());
-        let peak = Peak::of(playlist, variant, facts, token);
-        Some(EnhancedCopy {
-            source,
-            replaces,
-            bandwidth_bps: peak.bits_per_second(),
-            average_bandwidth_bps: peak.average_bits_per_second(),
-        })
-    };
-    candidate.variants.iter().filter_map(copy).collect()
+        |(at, candidate, facts)| policy.scales.iter().map(move |&scale| Way { scale, at, candidate, facts });
+    let mut ways: Vec<Way<'a>> = ready.flat_map(of).collect();
+    ways.sort_by_key(|way| (way.scale, Reverse(highest_bandwidth(playlist, way.candidate))));
+    ways
 }
 
 impl ServePlan {
@@ -320,12 +241,25 @@ impl ServePlan {
                 video_codec: enhanced.video_codec.clone(),
             })
         });
-        let first = self.enhanced.first().filter(|_| session);
-        let session = first.map(|enhanced| SessionModel {
-            cluster: enhanced.token.cluster.clone(),
-            digest: enhanced.token.digest.clone(),
-        });
+        let session = if session { self.session() } else { Vec::new() };
         Rewrite { insertions: insertions.collect(), withheld: self.withheld.clone(), session }
+    }
+
+    /// The model sets in use, one for each scale, in the order of the renditions.
+    fn session(&self) -> Vec<SessionModel> {
+        let mut scales = BTreeSet::new();
+        let firsts = self.enhanced.iter().map(|enhanced| &enhanced.token).filter(|t| scales.insert(t.scale));
+        firsts
+            .map(|token| SessionModel {
+                scale: token.scale,
+                cluster: token.cluster.clone(),
+                digest: token.digest.clone(),
+                description: (!token.is_plain()).then(|| {
+                    let (cluster, digest) = (token.cluster.clone(), token.digest.clone());
+                    ModelPath::Description { cluster, scale: token.scale, digest }.to_string()
+                }),
+            })
+            .collect()
     }
 
     /// Some players take two variants of the same BANDWIDTH for one; ours gives way, upward, so that it stays a

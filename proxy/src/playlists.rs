@@ -296,6 +296,7 @@ mod tests {
             cache_control: None,
             max_age: None,
             private: false,
+            cluster: None,
             url: "http://o.example/a.m3u8".parse().unwrap(),
         };
         SourcePlaylist { content, source, fetched: Instant::now(), fresh_for, redirected: false }

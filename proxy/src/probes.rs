@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use acuity_config::{CacheConfig, EnhancerConfig};
 use acuity_enhancer::{ContainerKind, SourceInfo, Unsupported};
+use bytes::Bytes;
 use moka::Expiry;
 use moka::sync::Cache;
 use tokio::time::timeout;
@@ -23,10 +24,13 @@ use crate::site::Site;
 /// Probes running at one time; each costs an origin a playlist and a segment.
 const FLIGHTS_LIMIT: usize = 256;
 
+/// A variant, as probes are kept by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    site: Site,
-    playlist: String,
+pub struct Variant {
+    /// Under which name of the edge.
+    pub site: Site,
+    /// Edge path and query of its media playlist.
+    pub playlist: String,
 }
 
 /// Facts about variants, by media playlist. Clones share them.
@@ -37,8 +41,8 @@ struct Shared {
     playlists: Playlists,
     inputs: Inputs,
     limits: EnhancerConfig,
-    known: Cache<Key, Arc<Probe>>,
-    flights: Flights<Key, Arc<Probe>>,
+    known: Cache<Variant, Arc<Probe>>,
+    flights: Flights<Variant, Arc<Probe>>,
 }
 
 /// A failure is forgotten sooner than a fact.
@@ -47,8 +51,8 @@ struct Patience {
     refused: Duration,
 }
 
-impl Expiry<Key, Arc<Probe>> for Patience {
-    fn expire_after_create(&self, _: &Key, probe: &Arc<Probe>, _: Instant) -> Option<Duration> {
+impl Expiry<Variant, Arc<Probe>> for Patience {
+    fn expire_after_create(&self, _: &Variant, probe: &Arc<Probe>, _: Instant) -> Option<Duration> {
         Some(match **probe {
             Probe::Ready(_) => self.ready,
             Probe::Refused(_) => self.refused,
@@ -69,7 +73,7 @@ impl Probes {
 
     /// What is known of the media playlist at `playlist` (edge path and query), or can be found out within `patience`.
     pub async fn get(&self, site: &Site, playlist: &str, patience: Duration) -> Probe {
-        let key = Key { site: site.clone(), playlist: playlist.to_owned() };
+        let key = Variant { site: site.clone(), playlist: playlist.to_owned() };
         if let Some(probe) = self.0.known.get(&key) {
             return (*probe).clone();
         }
@@ -89,29 +93,46 @@ impl Probes {
 }
 
 impl Shared {
-    async fn probe(&self, key: &Key) -> Result<SourceFacts, Refusal> {
-        let (playlist, _) =
-            self.playlists.get(&key.site, &key.playlist, None).await.map_err(|_| Refusal::OriginFailed)?;
-        let playlist = playlist.media().ok_or(Refusal::NotAPlaylist)?;
-        if let Some(obstacle) = playlist.obstacles().first() {
-            return Err(Refusal::Playlist(*obstacle));
-        }
-        let segment = telling_segment(playlist).ok_or(Refusal::OriginFailed)?;
-        let source = self.inputs.segment(&key.site, segment).await.map_err(|trouble| refusal(&trouble))?;
-        let clear =
-            self.inputs.open(&key.site, segment, source).await.map_err(|trouble| refusal(&trouble))?.clear;
-        let init = match &segment.map {
-            Some(map) => {
-                Some(self.inputs.init(&key.site, map).await.map_err(|trouble| refusal(&trouble))?.clear)
-            }
-            None => None,
-        };
+    async fn probe(&self, variant: &Variant) -> Result<SourceFacts, Refusal> {
+        let Sample { playlist, init, clear } = Sample::take(&self.playlists, &self.inputs, variant).await?;
         let limits = self.limits.clone();
         let probed =
             tokio::task::spawn_blocking(move || acuity_enhancer::probe(init.as_deref(), clear, &limits))
                 .await;
         let info = probed.map_err(|_| Refusal::SegmentUnreadable)?.map_err(unsupported)?;
-        Ok(facts(playlist, &info))
+        Ok(facts(&playlist, &info))
+    }
+}
+
+/// One segment of a variant, ready to be looked at.
+pub struct Sample {
+    /// The media playlist it is from.
+    pub playlist: Arc<MediaPlaylist>,
+    /// The clear initialisation section, if there is one.
+    pub init: Option<Bytes>,
+    /// The clear segment.
+    pub clear: Bytes,
+}
+
+impl Sample {
+    /// Fetches one; what was fetched a moment ago is not fetched again.
+    ///
+    /// # Errors
+    /// Why the variant is not enhanced.
+    pub async fn take(playlists: &Playlists, inputs: &Inputs, variant: &Variant) -> Result<Self, Refusal> {
+        let Variant { site, playlist } = variant;
+        let (playlist, _) = playlists.get(site, playlist, None).await.map_err(|_| Refusal::OriginFailed)?;
+        let playlist = Arc::clone(playlist.media().ok_or(Refusal::NotAPlaylist)?);
+        if let Some(obstacle) = playlist.obstacles().first() {
+            return Err(Refusal::Playlist(*obstacle));
+        }
+        let segment = telling_segment(&playlist).ok_or(Refusal::OriginFailed)?;
+        let clear = inputs.clear(site, segment).await.map_err(|trouble| refusal(&trouble))?;
+        let init = match &segment.map {
+            Some(map) => Some(inputs.init(site, map).await.map_err(|trouble| refusal(&trouble))?.clear),
+            None => None,
+        };
+        Ok(Self { playlist, init, clear })
     }
 }
 
@@ -127,7 +148,8 @@ fn telling_segment(playlist: &MediaPlaylist) -> Option<&Segment> {
     late.filter(|segment| !segment.gap && segment.target.edge().is_some()).or(first)
 }
 
-fn facts(playlist: &MediaPlaylist, info: &SourceInfo) -> SourceFacts {
+/// What a plan needs to know of a source, from its playlist and one segment.
+pub(crate) fn facts(playlist: &MediaPlaylist, info: &SourceInfo) -> SourceFacts {
     let target = playlist.target_duration_seconds.unwrap_or(info.media_seconds);
     SourceFacts {
         width: info.width,

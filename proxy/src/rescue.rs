@@ -81,14 +81,9 @@ impl Trouble {
                 EnhanceError::QueueFull { .. } if !tried.patience_over => Remedy::Wait,
                 EnhanceError::OpensMidGop if !tried.lead_in => Remedy::LeadIn,
                 EnhanceError::OpensMidGop if !tried.hold => Remedy::Hold,
-                EnhanceError::DeadlinePassed | EnhanceError::Codec { .. } | EnhanceError::WorkerLost
-                    if !tried.plain =>
-                {
-                    Remedy::Plain
-                }
+                EnhanceError::Codec { .. } | EnhanceError::WorkerLost if !tried.plain => Remedy::Plain,
                 EnhanceError::QueueFull { .. }
                 | EnhanceError::OpensMidGop
-                | EnhanceError::DeadlinePassed
                 | EnhanceError::Codec { .. }
                 | EnhanceError::WorkerLost
                 | EnhanceError::ShuttingDown

@@ -25,7 +25,6 @@ fn enhancers() -> Vec<(EnhanceError, Remedy, Remedy)> {
         (EnhanceError::QueueFull { limit: 32 }, Remedy::Wait, source),
         (EnhanceError::ShuttingDown, source, source),
         (EnhanceError::Cancelled, source, source),
-        (EnhanceError::DeadlinePassed, Remedy::Plain, source),
         (EnhanceError::OpensMidGop, Remedy::LeadIn, source),
         (EnhanceError::Codec { stage: "decode", message: String::new() }, Remedy::Plain, source),
         (EnhanceError::WorkerLost, Remedy::Plain, source),

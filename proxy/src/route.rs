@@ -1,12 +1,13 @@
 //! Which origin a request goes to, and what kind of URL it is.
 //!
 //! Two questions, both answered from the request line and the configuration alone: [`HlsRoute::classify`] tells
-//! enhanced URLs (`/~acuity/<token>/<edge path>`) from all others, [`Routes::find`] gives an edge path's origin URL.
+//! the edge's own URLs (`/~acuity/<token>/<edge path>`, `/~acuity/models/...`) from all others, [`Routes::find`] gives an edge path's origin URL.
 //! [`Routes::edge_path_of`] is the way back. It is also the guard: a URL that no route reaches is no URL for the
 //! edge, however a playlist, a redirect or a CMCD `nor` comes by it.
 
 use crate::hls::token::{RenditionToken, TokenError};
 use crate::hls::uri::{self, PathError};
+use crate::model_path::{self, ModelPath};
 use acuity_config::{HostPattern, RouteConfig};
 use url::{Position, Url};
 
@@ -133,6 +134,8 @@ pub enum HlsRoute {
         /// The source's edge path and query, normalised; `~acuity-range` and CMCD still in it.
         path_and_query: String,
     },
+    /// Below `/~acuity/models/`: a network or its description; `None` where the name is neither's.
+    Model(Option<ModelPath>),
     /// Everything else.
     Plain {
         /// Edge path and query, normalised.
@@ -176,6 +179,9 @@ impl HlsRoute {
         // A token needs no escapes, but clients may write some all the same.
         let token =
             percent_encoding::percent_decode_str(token).decode_utf8().map_err(|_| TokenError::Parts)?;
+        if token == model_path::SEGMENT {
+            return Ok(Self::Model(rest.strip_prefix('/').and_then(ModelPath::read)));
+        }
         let token: RenditionToken = token.parse()?;
         if !rest.starts_with('/') {
             return Err(Malformed::NothingBelow);

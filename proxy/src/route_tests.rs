@@ -99,6 +99,7 @@ fn urls_are_classified() {
     let plain = |path: &str| HlsRoute::Plain { path_and_query: path.to_owned() };
     let enhanced = |path: &str| HlsRoute::Enhanced { token: token.clone(), path_and_query: path.to_owned() };
     let malformed = HlsRoute::Malformed;
+    let model = |name: Option<&str>| HlsRoute::Model(name.and_then(ModelPath::read));
     for (given, expected) in [
         ("/a.m3u8?x=1".to_owned(), plain("/a.m3u8?x=1")),
         ("/".to_owned(), plain("/")),
@@ -117,6 +118,11 @@ fn urls_are_classified() {
         (format!("/~acuity/{TOKEN}?x"), malformed(Malformed::NothingBelow)),
         (format!("/~acuity/{TOKEN}/~acuity/{TOKEN}/a.ts"), malformed(Malformed::Nested)),
         (format!("/~acuity/{TOKEN}/%7eacuity"), malformed(Malformed::Nested)),
+        ("/~acuity/models/a-x2-00ff00ff.json?x".to_owned(), model(Some("a-x2-00ff00ff.json"))),
+        ("/%7Eacuity/m%6Fdels/x/../a-x2-00ff00ff.json".to_owned(), model(Some("a-x2-00ff00ff.json"))),
+        ("/~acuity/models/catalogue.toml".to_owned(), model(None)),
+        ("/~acuity/models/".to_owned(), model(None)),
+        ("/~acuity/models".to_owned(), model(None)),
         ("/~acuity".to_owned(), malformed(Malformed::Token(TokenError::Version))),
         ("/~acuity/".to_owned(), malformed(Malformed::Token(TokenError::Version))),
         ("/~acuity?x=1".to_owned(), malformed(Malformed::Token(TokenError::Version))),

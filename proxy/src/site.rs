@@ -1,7 +1,7 @@
 //! The edge as a client names it: which host it asked for, as far as that matters to routing.
 //!
 //! Playlists and enhanced objects are kept per site, because a path may lead elsewhere under another host. A host that no
-//! route names is no site of its own: otherwise anybody could fill the caches by inventing hosts.
+//! route and no cluster rule names is no site of its own: otherwise anybody could fill the caches by inventing hosts.
 
 use crate::route::{RouteMatch, Routes};
 use acuity_config::{HostPattern, RouteConfig};
@@ -35,8 +35,10 @@ impl Sites {
     /// The sites of a configuration.
     #[must_use]
     pub fn new(routes: &[RouteConfig]) -> Self {
-        let named =
-            routes.iter().map(|route| route.host.clone()).filter(|host| *host != HostPattern::Any).collect();
+        let own = routes.iter().map(|route| &route.host);
+        let ruled =
+            routes.iter().flat_map(|route| &route.cluster_rules).filter_map(|rule| rule.host.as_ref());
+        let named = own.chain(ruled).filter(|host| **host != HostPattern::Any).cloned().collect();
         Self { routes: Routes::new(routes), named }
     }
 
@@ -73,6 +75,7 @@ impl Sites {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use acuity_config::ClusterRule;
     use url::Url;
 
     use super::*;
@@ -83,13 +86,20 @@ mod tests {
         let any = RouteConfig::to(origin);
         let exact = RouteConfig { host: HostPattern::Exact("a.example".to_owned()), ..any.clone() };
         let suffix = RouteConfig { host: HostPattern::Suffix("b.example".to_owned()), ..any.clone() };
-        let sites = Sites::new(&[any, exact, suffix]);
+        let mut sites = vec![any, exact, suffix];
+        sites[0].cluster_rules.push(ClusterRule {
+            host: Some(HostPattern::Exact("games.example".to_owned())),
+            path: None,
+            cluster: "freedoom".to_owned(),
+        });
+        let sites = Sites::new(&sites);
         for (authority, name) in [
             (None, ""),
             (Some("a.example"), "a.example"),
             (Some("A.example:8080"), "a.example"),
             (Some("a.example."), "a.example"),
             (Some("x.b.example"), "x.b.example"),
+            (Some("games.example"), "games.example"),
             (Some("invented.example"), ""),
             (Some("[::1]:8080"), ""),
         ] {

@@ -99,7 +99,7 @@ fn probe_of(candidate: Candidate, playlist: &Multivariant) -> (Candidate, Probe)
 fn check_multivariant(text: &str, withhold: bool) -> (usize, ServePlan) {
     let playlist = with_base(|base| Multivariant::parse(text, base));
     assert_eq!(playlist.source(), text);
-    let policy = Policy { scale: 2, max_source_lines: 540, withhold, cluster: "generic".into() };
+    let policy = Policy { scales: vec![2], max_source_lines: 540, withhold, cluster: "generic".into() };
     let models = [ModelChoice { cluster: "generic".into(), scale: 2, digest: "1a2b3c4d".into() }];
     let found = candidates(&playlist, &policy);
     let probed: Vec<_> =
@@ -108,7 +108,8 @@ fn check_multivariant(text: &str, withhold: bool) -> (usize, ServePlan) {
     let rewritten = playlist.rewrite(&plan.rewrite(true));
     let output = lines_of(&rewritten);
     let copies: usize = plan.enhanced.iter().map(|enhanced| enhanced.copies.len()).sum();
-    let session = usize::from(copies > 0 && rewritten.contains("org.acuity.model"));
+    // Name and description of the model set.
+    let session = if copies > 0 { 2 } else { 0 };
     // A withheld variant's tag and URI, and the comments between; another tag there stays.
     let goes: Vec<usize> = plan
         .withheld
@@ -120,7 +121,7 @@ fn check_multivariant(text: &str, withhold: bool) -> (usize, ServePlan) {
     let skip_added = |at: &mut usize, added: &mut usize| {
         while let Some(line) = output.get(*at) {
             let pair = output.get(*at + 1).is_some_and(|uri| uri.starts_with("/~acuity/v1."));
-            if line.contains("DATA-ID=\"org.acuity.model\"") {
+            if line.contains("DATA-ID=\"org.acuity.model") {
                 (*at, *added) = (*at + 1, *added + 1);
             } else if line.starts_with("#EXT-X-STREAM-INF:") && pair {
                 (*at, *added) = (*at + 2, *added + 2);

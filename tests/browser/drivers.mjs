@@ -4,7 +4,7 @@
 /** Counts what a viewer would notice. Installed before the player. */
 export function watch() {
   const video = document.querySelector("video");
-  const seen = { errors: [], stalls: 0, started: false, excused: false };
+  const seen = { errors: [], stalls: 0, started: false, excused: false, fragments: [] };
   video.addEventListener("playing", () => { seen.started = true; });
   video.addEventListener("waiting", () => { if (seen.started && !seen.excused && !video.seeking) seen.stalls += 1; });
   video.addEventListener("error", () => seen.errors.push(`video: ${video.error?.code} ${video.error?.message}`));
@@ -15,18 +15,20 @@ export function watch() {
  * hls.js. Every error event counts, the ones it calls harmless too, but for two that no server can cause or avoid: where a
  * stream has B-frames its first picture shows a few frames after zero, and hls.js announces the step over that gap before
  * it starts, or does not, as it happens; and it reports its own abort of a segment that a switch has made needless.
+ * `settings`: hls.js's own, on top.
  */
-export function hlsDriver() {
+export function hlsDriver(settings) {
   let hls;
   window.driver = {
     load: (url) => new Promise((resolve, reject) => {
-      hls = new Hls({ autoStartLoad: false });
+      hls = new Hls({ autoStartLoad: false, ...settings });
       hls.on(Hls.Events.ERROR, (_, data) => {
         if (data.details === "bufferSeekOverHole" && !window.seen.started) return;
         if (data.details === Hls.ErrorDetails.INTERNAL_ABORTED) return;
         window.seen.errors.push(`hls.js: ${data.type} ${data.details} ${data.error?.message ?? ""}`);
         if (data.fatal) reject(new Error(data.details));
       });
+      hls.on(Hls.Events.FRAG_LOADED, (_, data) => window.seen.fragments.push(data.frag.url));
       hls.on(Hls.Events.MANIFEST_PARSED, () => resolve());
       hls.loadSource(url);
       hls.attachMedia(document.querySelector("video"));

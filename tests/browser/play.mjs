@@ -1,7 +1,9 @@
 // A real browser with real players: the enhanced rendition plays for ten seconds of media, and the player goes back
-// and forth between original and enhanced. No error event, no stall once it plays, the advertised picture size.
+// and forth between original and enhanced, and goes on while the model behind it is swapped. No error event, no stall once
+// it plays, the advertised picture size.
 //   node play.mjs           through the edge (target/release/acuity)
 //   node play.mjs --plain   the sample origin alone: tests this test
+//   node play.mjs swapped   only tests with this in their name
 // Needs Debian's chromium; CHROMIUM names another one.
 
 import assert from "node:assert/strict";
@@ -11,9 +13,11 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 import { hlsDriver, look, shakaDriver, watch } from "./drivers.mjs";
-import { playerSource, startServers, stopServers } from "./servers.mjs";
+import { playerSource, startEdge, startServers, stopServers } from "./servers.mjs";
+import { makeZoo } from "./zoo.mjs";
 
 const plain = process.argv.includes("--plain");
+const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
 const mediaSeconds = 10;
 const shots = await mkdtemp(join(tmpdir(), "acuity-browser-"));
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -72,6 +76,84 @@ async function playAndSwitch(browser, addresses, name, source, driver) {
   }
 }
 
+/** The model set that a multivariant playlist names. */
+async function namedSet(url) {
+  const text = await (await fetch(url)).text();
+  return text.match(/DATA-ID="org\.acuity\.model",VALUE="([^"]+)"/)?.[1];
+}
+
+/** Asks for the first segments of the enhanced rendition, as somebody who opened the stream a moment earlier would have. */
+async function watchedBefore(master, segments) {
+  const uri = (text) => text.split("\n").find((line) => line.includes("/~acuity/v1."));
+  const media = new URL(uri(await (await fetch(master)).text()), master);
+  const names = (await (await fetch(media)).text()).split("\n").filter((line) => line && !line.startsWith("#"));
+  for (const name of names.slice(0, segments)) await (await fetch(new URL(name, media))).arrayBuffer();
+}
+
+/** The model is replaced on the disk while a player is in the rendition: it goes on with the old one to the end, and whoever
+ * opens the stream afterwards gets the new one. */
+async function swapUnderAPlayer(browser, addresses) {
+  const zoo = await makeZoo();
+  const { edge, admin } = await startEdge({
+    origin: addresses.origin,
+    settings: `[models]\ndirectory = "${zoo.directory}"\nwatch_interval = "200ms"`,
+    route: 'cluster = "game"',
+  });
+  const master = `${edge}/sample/master.m3u8`;
+  const page = await browser.newPage({ viewport: { width: 1280, height: 760 } });
+  // Far less ahead than hls.js would have, so that most of what is played is asked for after the swap.
+  const open = async () => {
+    await page.setContent('<video muted playsinline width="1280" height="720"></video>');
+    await page.addScriptTag({ content: await playerSource("hls.js/dist/hls.min.js") });
+    await page.evaluate(watch);
+    await page.evaluate(hlsDriver, { maxBufferLength: 6, maxMaxBufferLength: 6 });
+    await page.evaluate((url) => window.driver.load(url), master);
+    const levels = await page.evaluate(() => window.driver.levels());
+    const high = levels.findIndex((level) => level.height === 720);
+    assert.match(levels[high]?.url ?? "", /\/~acuity\//, `the ladder is ${JSON.stringify(levels)}`);
+    await page.evaluate((at) => window.driver.start(at), high);
+    await page.evaluate(() => document.querySelector("video").play());
+    return until(page, "the first picture", (seen) => seen.started && seen.time > 0, 20);
+  };
+  const tokens = (fragments) => [...new Set(fragments.map((url) => url.match(/\/~acuity\/([^/]+)\//)?.[1]))];
+  try {
+    let before;
+    for (const end = Date.now() + 15_000; !before?.startsWith("game-") && Date.now() < end; await sleep(100)) before = await namedSet(master);
+    // How soon a cold edge makes the first segments is another test's subject.
+    await watchedBefore(master, 3);
+    const first = await open();
+    await until(page, "2 s of media", (seen) => seen.time >= first.time + 2, 20);
+    const swapped = await zoo.swap();
+    let after = before;
+    for (const end = Date.now() + 30_000; after === before && Date.now() < end; await sleep(100)) after = await namedSet(master);
+    assert.match(after ?? "", /^game-/, "no model of the cluster is named after the swap");
+    assert.notEqual(after, before, "the playlist never named the new model");
+    const atSwap = await until(page, "a look at the swap", () => true, 1);
+    const last = await until(page, `${mediaSeconds} s of media after it`, (seen) => seen.time >= atSwap.time + mediaSeconds, 4 * mediaSeconds);
+    assert.deepEqual([last.width, last.height, last.stalls], [1280, 720, 0], "the picture changed or stood still");
+    const [token, ...others] = tokens(last.fragments);
+    assert.deepEqual(others, [], "the player was led into another rendition");
+    assert.ok(token.includes(`.${before}.`), `${token} is not of ${before}`);
+    const asked = last.fragments.length - atSwap.fragments.length;
+    assert.ok(asked >= 2, `only ${asked} segments were asked for after the swap`);
+    await page.evaluate(() => window.driver.stop());
+
+    const metrics = await (await fetch(`${admin}/metrics`)).text();
+    const info = metrics.split("\n").filter((line) => line.startsWith("acuity_enhancer_model_info") && line.includes('id="game-x2-s"'));
+    assert.ok(info.some((line) => line.includes(swapped.slice(0, 12))), `the metrics do not show ${swapped}:\n${info.join("\n")}`);
+    await watchedBefore(master, 2);
+    const reopened = await open();
+    const fresh = await until(page, "2 s of the new rendition", (seen) => seen.time >= reopened.time + 2, 20);
+    assert.ok(tokens(fresh.fragments).every((name) => name.includes(`.${after}.`)), "reopened, it is not of the new model");
+    await page.screenshot({ path: join(shots, "swapped.png") });
+    await page.evaluate(() => window.driver.stop());
+    return `${before} to ${after}, ${asked} segments of the old one after it`;
+  } finally {
+    await page.close();
+    await zoo.remove();
+  }
+}
+
 /** The page of `make run`: both renditions play, in step, each in its size. */
 async function comparisonPage(browser, addresses) {
   const page = await browser.newPage({ viewport: { width: 1366, height: 768 } });
@@ -108,10 +190,14 @@ async function comparisonPage(browser, addresses) {
 const tests = {
   "hls.js plays and switches": (b, a) => playAndSwitch(b, a, "hls", "hls.js/dist/hls.min.js", hlsDriver),
   "Shaka plays and switches": (b, a) => playAndSwitch(b, a, "shaka", "shaka-player/dist/shaka-player.compiled.js", shakaDriver),
+  "a model is swapped under a player": swapUnderAPlayer,
   "the comparison page plays in step": (b, a) => comparisonPage(b, a),
 };
-// The edge finds nothing enhanced behind the plain origin's address, and neither would the page.
-if (plain) delete tests["the comparison page plays in step"];
+// The edge finds nothing enhanced behind the plain origin's address, and neither would the page; without an edge there are no
+// models.
+if (plain) for (const name of ["the comparison page plays in step", "a model is swapped under a player"]) delete tests[name];
+
+for (const name of Object.keys(tests)) if (!wanted.every((word) => name.includes(word))) delete tests[name];
 
 let failed = 0;
 try {

@@ -63,6 +63,18 @@ export async function startServers({ plain }) {
   return { origin, edge };
 }
 
+/** An edge of its own before `origin`, with these lines of configuration on top of the defaults and these on its route. */
+export async function startEdge({ origin, settings, route }) {
+  const [port, adminPort] = [await freePort(), await freePort()];
+  const folder = await mkdtemp(join(tmpdir(), "acuity-browser-edge-"));
+  const config = join(folder, "acuity.toml");
+  await writeFile(config, `${settings}\n[[route]]\norigin = "${origin}"\n${route}\n`);
+  const admin = `127.0.0.1:${adminPort}`;
+  const entry = start("acuity", ["serve", "--config", config, "--listen", `127.0.0.1:${port}`, "--admin", admin]);
+  await until("the edge", `http://${admin}/readyz`, entry);
+  return { edge: `http://127.0.0.1:${port}`, admin: `http://${admin}` };
+}
+
 /** Ends what was started here, by process, and keeps the logs of a failed run. */
 export async function stopServers(failed) {
   for (const { program } of running) program.kill("SIGTERM");

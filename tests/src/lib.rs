@@ -8,11 +8,13 @@
 pub mod clips;
 pub mod live;
 pub mod metrics;
+pub mod onnx;
 pub mod origin;
 pub mod packets;
 pub mod player;
 pub mod psnr;
 pub mod world;
+pub mod zoo;
 
 /// Any error, for callers who only show it: a failed fixture or fetch ends the scenario or the tour.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

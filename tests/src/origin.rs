@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -60,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) files: HashMap<String, Bytes>,
     pub(crate) folders: Vec<(String, PathBuf)>,
     pub(crate) faults: HashMap<String, Fault>,
+    pub(crate) headers: HashMap<String, (HeaderName, HeaderValue)>,
     pub(crate) seen: Vec<Seen>,
 }
 
@@ -130,6 +131,12 @@ impl Origin {
         self.state.lock().files.insert(path.to_owned(), body.into());
     }
 
+    /// Adds a header to all that a path is answered with.
+    pub fn header(&self, path: &str, name: &'static str, value: &'static str) {
+        let header = (HeaderName::from_static(name), HeaderValue::from_static(value));
+        self.state.lock().headers.insert(path.to_owned(), header);
+    }
+
     /// Makes a path misbehave from now on.
     pub fn fault(&self, path: &str, fault: Fault) {
         self.state.lock().faults.insert(path.to_owned(), fault);
@@ -172,8 +179,10 @@ mod tests {
     async fn answers_whole_bodies_ranges_and_conditions() {
         let origin = Origin::start().await.unwrap();
         origin.put("/a.ts", &b"0123456789"[..]);
+        origin.header("/a.ts", "x-more", "of it");
         let whole = get(origin.url("/a.ts?x=1"), &[]).await;
         assert_eq!(whole.headers()["content-type"], "video/mp2t");
+        assert_eq!(whole.headers()["x-more"], "of it");
         let etag = whole.headers()["etag"].to_str().unwrap().to_owned();
         assert_eq!(whole.bytes().await.unwrap(), "0123456789");
 

@@ -35,6 +35,7 @@ pub struct WorldBuilder {
     settings: Vec<(String, String)>,
     route: Vec<(String, String)>,
     weak_rules: Vec<String>,
+    cluster_rules: Vec<String>,
     await_ready: Option<bool>,
 }
 
@@ -80,6 +81,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Adds a rule that names a stream's cluster: the inside of a TOML table.
+    #[must_use]
+    pub fn cluster_if(mut self, rule: &str) -> Self {
+        self.cluster_rules.push(rule.to_owned());
+        self
+    }
+
     /// Does not wait until `/readyz` is green: for edges that never will be.
     #[must_use]
     pub fn without_waiting(mut self) -> Self {
@@ -104,6 +112,9 @@ impl WorldBuilder {
         }
         for rule in &self.weak_rules {
             let _ = writeln!(text, "[[route.weak]]\n{rule}");
+        }
+        for rule in &self.cluster_rules {
+            let _ = writeln!(text, "[[route.cluster_rule]]\n{rule}");
         }
         text
     }

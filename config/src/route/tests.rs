@@ -1,4 +1,4 @@
-//! Tables for the parts of a route: hosts, prefixes, origins, clusters.
+//! Tables for the parts of a route: hosts, prefixes, origins.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -105,12 +105,4 @@ fn origins() {
     }
     let (said, _) = refusal(origin_url("https://user:secret@o.example"));
     assert!(!said.contains("secret") && !said.contains("user:"), "{said}");
-}
-
-#[test]
-fn clusters() {
-    assert_eq!(cluster_name("game_2").ok().unwrap(), "game_2");
-    for text in ["", "Game", "a-b", "a.b", "a/b", &"a".repeat(33)] {
-        refusal(cluster_name(text));
-    }
 }

@@ -18,7 +18,7 @@ use std::sync::Once;
 pub(crate) use decoder::Decoder;
 pub(crate) use encoder::{Encoder, EncoderSettings};
 pub(crate) use picture::{Picture, Plane, PlaneMut};
-pub(crate) use scaler::{ChromaScaler, PlainScaler};
+pub(crate) use scaler::{ChromaScaler, LumaScaler, PlainScaler};
 
 pub use encoder::RATE_BUFFER_SECONDS;
 pub use rendition::{enhanced_init, output_codec_string};

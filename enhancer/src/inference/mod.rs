@@ -5,6 +5,7 @@
 //! asked for an accelerator must learn at start, not from a bill, that it is not used.
 
 mod network;
+mod proof;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};

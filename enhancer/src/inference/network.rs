@@ -1,8 +1,6 @@
 //! One network, ready to run: a session of its own (ONNX Runtime wants `&mut`), and the tensor that pictures
 //! are written into. A worker thread owns it.
 
-use std::time::Instant;
-
 use acuity_models::TensorContract;
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType, ValueType};
@@ -19,10 +17,12 @@ pub(crate) enum InferenceError {
     /// The network's tensors are not those of its contract.
     #[error("the network does not keep its contract ({contract}): {found}")]
     Contract { contract: String, found: String },
+    /// It runs and gives something else than the picture, enlarged.
+    #[error(
+        "the network's output is not its input enlarged: on average {mean_error:.0} of 255 code values off"
+    )]
+    Output { mean_error: f64 },
 }
-
-/// Runs before a network takes work: about a fifth of a second for the dearest tier on two cores.
-const WARM_UP_RUNS: usize = 4;
 
 pub(crate) struct Network {
     session: Session,
@@ -43,27 +43,8 @@ impl Network {
         Ok(Self { session, contract: contract.clone(), input: None })
     }
 
-    /// Runs a grey picture some times and gives the quickest run's seconds per output pixel: the first allocates and, with
-    /// some providers, compiles, and others may share the machine with everything else that starts. Also proves that the
-    /// output has the promised size.
-    pub(crate) fn warm_up(&mut self, width: usize, height: usize) -> Result<f64, InferenceError> {
-        let grey = vec![128_u8; width * height];
-        let scale = self.contract.scale as usize;
-        let mut out = vec![0_u8; grey.len() * scale * scale];
-        let mut seconds = f64::INFINITY;
-        for _ in 0..WARM_UP_RUNS {
-            let started = Instant::now();
-            let source = Plane { data: &grey, stride: width, width, height };
-            let target = PlaneMut {
-                data: &mut out,
-                stride: width * scale,
-                width: width * scale,
-                height: height * scale,
-            };
-            self.run(source, target)?;
-            seconds = seconds.min(started.elapsed().as_secs_f64());
-        }
-        Ok(seconds / out.len() as f64)
+    pub(super) fn scale(&self) -> usize {
+        self.contract.scale as usize
     }
 
     /// Enlarges a luma plane into `target`, which is `scale` times as wide and high.
@@ -96,7 +77,8 @@ impl Network {
                 });
             }
         };
-        if samples.len() != target.width * target.height {
+        // The shape, not the count: swapped axes have as many samples.
+        if **shape != self.contract.output_shape(width as u32, height as u32) {
             return Err(InferenceError::Contract {
                 contract: self.contract.to_string(),
                 found: format!("output {shape:?} for a {width}x{height} source"),

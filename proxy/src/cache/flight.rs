@@ -13,10 +13,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-/// Things being made, by key.
+/// Things being made, by key. Clones share them.
 pub struct Flights<K, V> {
     running: Arc<Mutex<HashMap<K, Flight<V>>>>,
     limit: usize,
+}
+
+impl<K, V> Clone for Flights<K, V> {
+    fn clone(&self) -> Self {
+        Self { running: Arc::clone(&self.running), limit: self.limit }
+    }
 }
 
 struct Flight<V> {

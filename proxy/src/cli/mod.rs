@@ -64,7 +64,7 @@ impl Failure {
 }
 
 /// An error and all its causes, on one line; a cause that the error tells itself is not repeated.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -130,6 +130,7 @@ mod tests {
             "acuity enhance film.mp4 -o film-720p.mp4",
             "acuity enhance https://o.example/a.m3u8 --output a.ts --model generic-x2-s",
             "acuity enhance film.mp4 -o out.mkv --baseline bicubic",
+            "acuity enhance film.mp4 -o out.mkv --cluster freedoom --scale 3",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -139,6 +140,8 @@ mod tests {
             "acuity check",
             "acuity nothing",
             "acuity enhance film.mp4",
+            "acuity enhance film.mp4 -o out.mkv --cluster freedoom --model generic-x2-s",
+            "acuity enhance film.mp4 -o out.mkv --scale 5",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use acuity_models::{Catalogue, DigestState, ModelEntry};
+use acuity_models::{Catalogue, DigestState, ModelEntry, ModelSet};
 use clap::Args as ClapArgs;
 
 use super::locate::Places;
@@ -10,15 +10,19 @@ use super::{Failure, with_causes};
 
 /// List the models: what they are for, what they gained, what they cost, and whether their files are intact
 ///
-/// gain: luma PSNR over the better of bicubic and Lanczos on coded video never trained on. cost: wall clock of one 640x360
-/// frame on the machine that the catalogue names. Exit code 1 if a model is not what the catalogue says.
+/// gain: luma PSNR over the better of bicubic and Lanczos on coded video never trained on. over generic: what a model made for
+/// one kind of content gained over the generic one of its size, on video of that kind it never saw. cost: wall clock of one
+/// 640x360 frame on the machine that the catalogue names. Below, the sets that URLs name: all models of a cluster and scale.
+/// Exit code 1 if a model is not what the catalogue says.
 #[derive(ClapArgs, Debug)]
 pub(super) struct Args {
     #[command(flatten)]
     places: Places,
 }
 
-const HEADINGS: [&str; 8] = ["id", "cluster", "scale", "tier", "parameters", "gain dB", "ms/frame", "digest"];
+const HEADINGS: [&str; 9] =
+    ["id", "cluster", "scale", "tier", "parameters", "gain dB", "over generic", "ms/frame", "digest"];
+const SET_HEADINGS: [&str; 4] = ["cluster", "scale", "set", "tiers"];
 
 #[allow(clippy::print_stdout)]
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -33,7 +37,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         }
         rows.push(row(&entry, &state));
     }
-    print!("{}", table(&rows));
+    print!("{}\n{}", table(&rows), table(&sets(&catalogue)));
     for rejected in catalogue.rejected() {
         eprintln!("acuity: left out: {}", with_causes(rejected));
         broken.push(rejected.id.clone().unwrap_or_default());
@@ -41,7 +45,30 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if broken.is_empty() { Ok(()) } else { Err(Failure::Fault(format!("not usable: {}", broken.join(", ")))) }
 }
 
-fn row(entry: &ModelEntry, state: &DigestState) -> [String; 8] {
+/// What is wrong with a model's file.
+pub(super) fn fault(entry: &ModelEntry, state: &DigestState) -> Option<String> {
+    let (id, file) = (&entry.id, entry.file.display());
+    let what = match state {
+        DigestState::Verified => return None,
+        DigestState::Missing => format!("{file} does not exist"),
+        DigestState::Mismatch { found } => {
+            format!("{file} has the SHA-256 {found}, the catalogue says {}", entry.sha256)
+        }
+        DigestState::Unreadable { reason } => format!("{file} cannot be read: {reason}"),
+    };
+    Some(format!("model {id}: {what}; fetch or train it again, or take it out of the catalogue"))
+}
+
+fn sets(catalogue: &Catalogue) -> Vec<[String; 4]> {
+    let row = |set: &ModelSet| {
+        let tiers: Vec<&str> = set.entries().iter().map(|entry| entry.tier.label()).collect();
+        [set.cluster().to_owned(), format!("x{}", set.scale()), set.digest(), tiers.join(" ")]
+    };
+    let headings = std::iter::once(SET_HEADINGS.map(str::to_owned));
+    headings.chain(catalogue.sets().iter().map(row)).collect()
+}
+
+fn row(entry: &ModelEntry, state: &DigestState) -> [String; 9] {
     let figure =
         |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
     [
@@ -51,6 +78,7 @@ fn row(entry: &ModelEntry, state: &DigestState) -> [String; 8] {
         entry.tier.to_string(),
         entry.parameters.to_string(),
         figure(entry.measured.gain_db, 2),
+        figure(over_generic_db(entry), 2),
         figure(entry.measured.ms_per_frame, 1),
         match state {
             DigestState::Verified => format!("{} ok", entry.sha256.to_string().get(..8).unwrap_or_default()),
@@ -59,6 +87,11 @@ fn row(entry: &ModelEntry, state: &DigestState) -> [String; 8] {
             DigestState::Unreadable { .. } => "UNREADABLE".to_owned(),
         },
     ]
+}
+
+/// What a content-aware model gained over the generic one of its size, on video of its content held out from training.
+fn over_generic_db(entry: &ModelEntry) -> Option<f64> {
+    Some(entry.measured.heldout_db? - entry.measured.heldout_generic_db?)
 }
 
 /// Columns as wide as their widest cell, two blanks between, no blanks at line ends.

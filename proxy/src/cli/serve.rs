@@ -1,19 +1,22 @@
 //! `acuity serve`: the edge.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use acuity_config::{Config, LogLevel, Overrides};
+use acuity_config::{ClusterChoice, Config, LogLevel, Overrides};
 use acuity_enhancer::StartError;
-use acuity_models::{Catalogue, DigestState, ModelEntry};
+use acuity_models::Catalogue;
 use clap::Args as ClapArgs;
 use tracing_subscriber::EnvFilter;
 
 use super::locate::Places;
 use super::{Failure, with_causes};
 use crate::app::{App, AppError};
+use crate::cluster::uses_models;
+use crate::hls::token::PLAIN_CLUSTER;
 use crate::server::{self, Addresses, Bound};
 
 /// Serve enhanced HLS in front of one or more origins
@@ -46,11 +49,12 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let config = configuration(&args)?;
     start_logging(config.log.level);
     let catalogue = Arc::new(catalogue(&config)?);
+    warn_of_clusters_without_models(&config, &catalogue);
     // Sockets first: a taken port is known before seconds are spent on models.
     let bound = Bound::new(&config.server, config.admin.listen).map_err(Failure::running)?;
     let addresses = bound.addresses().map_err(Failure::running)?;
     let runtime = server::runtime(&config.server).map_err(Failure::running)?;
-    let app = Arc::new(App::new(config, catalogue).map_err(why)?);
+    let app = Arc::new(App::new(config, catalogue, None).map_err(why)?);
     announce(&app, &addresses);
     runtime.block_on(server::serve(app, bound, server::stop_signal()));
     // Downloads that were cut off and the enhancer's threads end with the process.
@@ -76,38 +80,32 @@ pub(super) fn read(path: &PathBuf) -> Result<String, Failure> {
         .map_err(|error| Failure::Fault(format!("cannot read the configuration {}: {error}", path.display())))
 }
 
-/// The catalogue, if every model that the routes may use is what it should be.
+/// The catalogue, if there is one that can be read. What is wrong with single models the enhancer says and does without: a
+/// broken network must not take a service down that others could keep up.
 fn catalogue(config: &Config) -> Result<Catalogue, Failure> {
-    let clusters: Vec<&str> = config.routes.iter().map(|route| route.cluster.as_str()).collect();
-    if clusters.iter().all(|cluster| *cluster == crate::hls::token::PLAIN_CLUSTER) {
+    if !uses_models(&config.routes) {
         return Ok(Catalogue::empty());
     }
-    let catalogue = Catalogue::load(&config.models.directory)
-        .map_err(|error| Failure::Fault(format!("{} (--models names another)", with_causes(&error))))?;
-    if let Some(rejected) = catalogue.rejected().first() {
-        let file = config.models.directory.join("catalogue.toml");
-        return Err(Failure::Fault(format!("{}: {}", file.display(), with_causes(rejected))));
-    }
-    for (entry, state) in catalogue.verify() {
-        if let Some(fault) = model_fault(&entry, &state) {
-            return Err(Failure::Fault(fault));
-        }
-    }
-    Ok(catalogue)
+    Catalogue::load(&config.models.directory)
+        .map_err(|error| Failure::Fault(format!("{} (--models names another)", with_causes(&error))))
 }
 
-/// What is wrong with a model's file.
-fn model_fault(entry: &ModelEntry, state: &DigestState) -> Option<String> {
-    let (id, file) = (&entry.id, entry.file.display());
-    let what = match state {
-        DigestState::Verified => return None,
-        DigestState::Missing => format!("{file} does not exist"),
-        DigestState::Mismatch { found } => {
-            format!("{file} has the SHA-256 {found}, the catalogue says {}", entry.sha256)
+/// Says which clusters the configuration names that have no models, before anybody wonders.
+fn warn_of_clusters_without_models(config: &Config, catalogue: &Catalogue) {
+    let rules = config.routes.iter().flat_map(|route| &route.cluster_rules).map(|rule| &rule.cluster);
+    let always = config.routes.iter().filter_map(|route| match &route.cluster {
+        ClusterChoice::Always(cluster) => Some(cluster),
+        ClusterChoice::Auto => None,
+    });
+    let named: BTreeSet<&String> = rules.chain(always).filter(|name| *name != PLAIN_CLUSTER).collect();
+    for name in named {
+        if !catalogue.entries().iter().any(|entry| entry.cluster == *name) {
+            tracing::warn!(
+                cluster = name,
+                "the configuration names a cluster that has no models: it will be generic"
+            );
         }
-        DigestState::Unreadable { reason } => format!("{file} cannot be read: {reason}"),
-    };
-    Some(format!("model {id}: {what}; fetch or train it again, or take it out of the catalogue"))
+    }
 }
 
 fn why(error: AppError) -> Failure {

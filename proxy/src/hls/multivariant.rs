@@ -8,7 +8,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
-pub use rewrite::{Insertion, Rewrite, SESSION_DATA_ID, SessionModel};
+pub use rewrite::{Insertion, Rewrite, SESSION_DESCRIPTION_ID, SESSION_MODEL_ID, SessionModel};
 
 use super::lines::Lines;
 use super::uri::{Base, Target};
@@ -30,8 +30,8 @@ pub struct Multivariant {
     pub session_keys: bool,
     /// Number of `EXT-X-I-FRAME-STREAM-INF`.
     pub i_frame_variants: usize,
-    /// `DATA-ID`s of `EXT-X-SESSION-DATA`.
-    pub session_data: Vec<String>,
+    /// `EXT-X-SESSION-DATA`, in order.
+    pub session_data: Vec<SessionData>,
     uris: Vec<UriPlace>,
 }
 
@@ -123,6 +123,15 @@ pub struct Rendition {
     pub default: bool,
 }
 
+/// A statement about the whole presentation (`EXT-X-SESSION-DATA`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionData {
+    /// `DATA-ID`.
+    pub id: String,
+    /// `VALUE`; absent where the statement is behind a URI.
+    pub value: Option<String>,
+}
+
 /// A URI in the playlist and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct UriPlace {
@@ -142,6 +151,11 @@ impl Multivariant {
     /// The playlist's text as it came.
     pub fn source(&self) -> &str {
         self.lines.source()
+    }
+
+    /// The value of the first session data of that `DATA-ID` that has one.
+    pub fn session_value(&self, id: &str) -> Option<&str> {
+        self.session_data.iter().filter(|data| data.id == id).find_map(|data| data.value.as_deref())
     }
 
     /// The renditions of an audio group.

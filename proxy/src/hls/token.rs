@@ -26,6 +26,8 @@ pub const VIDEO_KBPS: std::ops::RangeInclusive<u32> = 50..=50_000;
 /// Scales there are models for, or will be.
 pub const SCALES: std::ops::RangeInclusive<u32> = 2..=4;
 
+/// The cluster for all content, which stands in for others.
+pub const GENERIC_CLUSTER: &str = "generic";
 /// The cluster that stands for "no model": the plain scaler.
 pub const PLAIN_CLUSTER: &str = "plain";
 /// The digest that goes with [`PLAIN_CLUSTER`].

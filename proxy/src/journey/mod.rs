@@ -4,9 +4,11 @@
 //! | module | what |
 //! |---|---|
 //! | [`playlist`] | a playlist outside the edge's own prefix: enhanced renditions are offered here, and only here |
+//! | [`models`] | below `/~acuity/models/`: the networks themselves, and what describes them |
 //! | [`enhanced`] | below `/~acuity/<token>/`: the media playlist, init and media segments of an enhanced rendition |
 
 pub mod enhanced;
+pub mod models;
 pub mod playlist;
 
 use http::HeaderMap;

@@ -4,14 +4,11 @@
 //! and written in: this is the one place where that is decided; everything later follows from the URLs. Anything
 //! unexpected ends with the origin's playlist as it is.
 
-use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use acuity_config::{EnhanceFor, RouteConfig};
-use acuity_enhancer::output_codec_string;
 use bytes::Bytes;
-use futures::future::join_all;
 use http::HeaderValue;
 use http::header::{HeaderName, USER_AGENT};
 use moka::sync::Cache;
@@ -20,16 +17,14 @@ use super::{End, end_of};
 use crate::asked::Asked;
 use crate::client::{CMCD_HEADERS, strip_cmcd};
 use crate::hls::Multivariant;
-use crate::hls::multivariant::Resolution;
 use crate::hls::uri;
-use crate::metrics::{Kind, Metrics, Outcome};
-use crate::plan::{self, Candidate, ModelChoice, Policy, Probe, Refusal, ServePlan};
+use crate::metrics::{Kind, Outcome};
+use crate::plan::ServePlan;
+use crate::planner::Planner;
 use crate::playlists::{Content, Playlists, SourcePlaylist};
-use crate::probes::Probes;
 use crate::rescue::Trouble;
 use crate::respond::{self, Answer, PLAYLIST_TYPE, PlaylistHeaders};
 use crate::site::Site;
-use crate::wanted::spec_of;
 
 /// A path that was a media playlist a moment ago is one still: it is passed through at once.
 const KNOWN_MEDIA_FOR: Duration = Duration::from_secs(300);
@@ -38,26 +33,17 @@ const KNOWN_MEDIA_LIMIT: u64 = 100_000;
 /// Answers playlists.
 pub struct PlaylistJourney {
     playlists: Playlists,
-    probes: Probes,
-    models: Vec<ModelChoice>,
-    probe_timeout: Duration,
-    metrics: Arc<Metrics>,
+    planner: Planner,
     known_media: Cache<(Site, String), ()>,
 }
 
 impl PlaylistJourney {
-    /// `models`: the sets that are loaded.
+    /// Nothing known yet.
     #[must_use]
-    pub fn new(
-        playlists: Playlists,
-        probes: Probes,
-        models: Vec<ModelChoice>,
-        probe_timeout: Duration,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(playlists: Playlists, planner: Planner) -> Self {
         let known_media =
             Cache::builder().max_capacity(KNOWN_MEDIA_LIMIT).time_to_live(KNOWN_MEDIA_FOR).build();
-        Self { playlists, probes, models, probe_timeout, metrics, known_media }
+        Self { playlists, planner, known_media }
     }
 
     /// `path_and_query`: normalised edge path, CMCD in it.
@@ -82,7 +68,7 @@ impl PlaylistJourney {
         match &playlist.content {
             Content::Multivariant(multivariant) => {
                 let plan = if asked.gets_enhanced(route) {
-                    Some(self.plan(&asked.site, route, multivariant).await)
+                    Some(self.planner.plan(&asked.site, route, &path, &playlist.source, multivariant).await)
                 } else {
                     None
                 };
@@ -96,60 +82,6 @@ impl PlaylistJourney {
             Content::Other => pass(),
         }
     }
-
-    async fn plan(&self, site: &Site, route: &RouteConfig, playlist: &Multivariant) -> ServePlan {
-        let policy = Policy::of(route);
-        let plan::Candidates { candidates, refused } = plan::candidates(playlist, &policy);
-        let probed = self.probe(site, playlist, candidates).await;
-        let codec = |token: &crate::hls::RenditionToken| output_codec_string(&spec_of(token));
-        let mut plan = plan::plan(playlist, &policy, &self.models, &probed, &codec);
-        plan.refused.extend(refused);
-        for (_, refusal) in &plan.refused {
-            self.metrics.variants_refused.with_label_values(&[refusal.label()]).inc();
-        }
-        self.metrics.variants_offered.inc_by(plan.enhanced.len() as u64);
-        plan
-    }
-}
-
-impl PlaylistJourney {
-    /// Probes the best candidate of each resolution, and the next best where that one cannot be a source: each costs the
-    /// origin a playlist and a segment. All of it within one time-out.
-    async fn probe(
-        &self,
-        site: &Site,
-        playlist: &Multivariant,
-        candidates: Vec<Candidate>,
-    ) -> Vec<(Candidate, Probe)> {
-        let give_up = Instant::now() + self.probe_timeout;
-        let mut probed: Vec<(Candidate, Probe)> = Vec::with_capacity(candidates.len());
-        let ranks: BTreeSet<usize> = candidates.iter().map(|candidate| candidate.rank).collect();
-        for rank in ranks {
-            let ready: HashSet<_> = probed
-                .iter()
-                .filter(|(_, probe)| matches!(probe, Probe::Ready(_)))
-                .map(|(candidate, _)| place(playlist, candidate))
-                .collect();
-            let (spare, wanted): (Vec<_>, Vec<_>) = candidates
-                .iter()
-                .filter(|candidate| candidate.rank == rank)
-                .partition(|candidate| rank > 0 && ready.contains(&place(playlist, candidate)));
-            let outranked = |candidate: &Candidate| (candidate.clone(), Probe::Refused(Refusal::Outranked));
-            probed.extend(spare.into_iter().map(outranked));
-            let patience = give_up.saturating_duration_since(Instant::now());
-            let probes = wanted.into_iter().map(|candidate| async move {
-                (candidate.clone(), self.probes.get(site, &candidate.playlist, patience).await)
-            });
-            probed.extend(join_all(probes).await);
-        }
-        probed
-    }
-}
-
-/// What candidates compete for: a resolution within a pathway.
-fn place<'a>(playlist: &'a Multivariant, candidate: &Candidate) -> Option<(&'a str, Option<Resolution>)> {
-    let variant = playlist.variants.get(*candidate.variants.first()?)?;
-    Some((variant.pathway_id.as_str(), variant.resolution))
 }
 
 /// `None`: the text is of no use under this URL, and the origin answers itself.

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::fetched::{Source, Validator, caching, content_type};
+use super::fetched::{Source, Validator, caching, cluster, content_type};
 use super::{OriginError, OriginResponse, Refusal, broken};
 use crate::hls::ByteRange;
 use crate::metrics::Metrics;
@@ -24,7 +24,7 @@ pub(super) async fn read(
 ) -> Result<Source, OriginError> {
     let validator = Validator::of(response.headers());
     let (cache_control, max_age, private) = caching(response.headers());
-    let content_type = content_type(response.headers());
+    let (content_type, cluster) = (content_type(response.headers()), cluster(response.headers()));
     let url = response.url().clone();
     let window = Window::of(&response, range)?;
     let expected = window.length.or_else(|| response.content_length());
@@ -53,7 +53,7 @@ pub(super) async fn read(
         Some(_) => return Err(OriginError::Range),
         None => body.freeze(),
     };
-    Ok(Source { bytes, validator, content_type, cache_control, max_age, private, url })
+    Ok(Source { bytes, validator, content_type, cache_control, max_age, private, cluster, url })
 }
 
 /// Which part of the body is wanted.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 /// The outcome of a fetch that did not fail.
@@ -31,9 +31,14 @@ pub struct Source {
     pub max_age: Option<Duration>,
     /// Whether the origin forbids keeping it for others (`private`, `no-store`).
     pub private: bool,
+    /// `Acuity-Cluster`: which models the origin says the stream is for, as it says it.
+    pub cluster: Option<Box<str>>,
     /// Where it came from after redirects.
     pub url: Url,
 }
+
+/// The response header by which an origin names a stream's cluster, on the multivariant playlist.
+const ACUITY_CLUSTER: HeaderName = HeaderName::from_static("acuity-cluster");
 
 /// What tells one version of a resource from the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,6 +80,11 @@ impl Validator {
             }
         }
     }
+}
+
+/// What the origin says the stream's cluster is.
+pub(super) fn cluster(headers: &HeaderMap) -> Option<Box<str>> {
+    Some(headers.get(ACUITY_CLUSTER)?.to_str().ok()?.into())
 }
 
 /// The directives of `Cache-Control` that matter here.

@@ -30,6 +30,7 @@ pub(super) async fn read(fetch: &Fetch<'_>) -> Result<Source, OriginError> {
         cache_control: None,
         max_age: None,
         private: false,
+        cluster: None,
         url: fetch.url.clone(),
     })
 }

@@ -68,7 +68,8 @@ pub fn candidates(playlist: &Multivariant, policy: &Policy) -> Candidates {
     out
 }
 
-pub(super) fn highest_bandwidth(playlist: &Multivariant, candidate: &Candidate) -> u64 {
+/// BANDWIDTH of the variant of the candidate that has most, bit/s.
+pub fn highest_bandwidth(playlist: &Multivariant, candidate: &Candidate) -> u64 {
     let variants = candidate.variants.iter().filter_map(|&index| playlist.variants.get(index));
     variants.filter_map(|variant| variant.bandwidth_bps).max().unwrap_or(0)
 }

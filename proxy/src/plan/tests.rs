@@ -5,7 +5,7 @@ use super::*;
 use crate::hls::uri::Base;
 
 fn policy() -> Policy {
-    Policy { scale: 2, max_source_lines: 540, withhold: true, cluster: "generic".into() }
+    Policy { scales: vec![2], max_source_lines: 540, withhold: true, cluster: "generic".into() }
 }
 
 fn models() -> Vec<ModelChoice> {
@@ -248,6 +248,61 @@ fn probes_decide() {
         assert!(plan.enhanced[0].token.to_string().contains(expected), "{cluster}");
     }
     assert_eq!(ServePlan::default(), plan_with(&playlist(""), &policy()));
+}
+
+#[test]
+fn each_scale_reaches_a_resolution_of_its_own() {
+    let v = |rest: &str, uri: &str| format!("{rest} {uri}");
+    let three = [
+        v("BANDWIDTH=300000,RESOLUTION=320x180", "a"),
+        v("BANDWIDTH=800000,RESOLUTION=640x360", "b"),
+        v("BANDWIDTH=1400000,RESOLUTION=960x540", "c"),
+    ];
+    let set = |cluster: &str, scale: u32| ModelChoice {
+        cluster: cluster.into(),
+        scale,
+        digest: format!("0000000{scale}"),
+    };
+    let generic = [set("generic", 2), set("generic", 3), set("generic", 4)];
+    let of = |scales: &[u32], models: &[ModelChoice], max_source_lines: u32| {
+        let policy = Policy { scales: scales.to_vec(), max_source_lines, ..policy() };
+        let playlist = ladder(&three.iter().map(String::as_str).collect::<Vec<_>>());
+        plan(&playlist, &policy, models, &probe_all(&playlist, &policy), &|_| "avc1.64001f".into())
+    };
+    let said = |plan: &ServePlan| {
+        let way = |e: &EnhancedVariant| {
+            let token = &e.token;
+            format!("{}=x{}:{}", token.height, token.scale, e.copies[0].source)
+        };
+        plan.enhanced.iter().map(way).collect::<Vec<_>>().join(" ")
+    };
+    for (scales, expected) in [
+        (&[2][..], "1080=x2:2 720=x2:1 360=x2:0"),
+        // 1080 lines are reached from 540 by two and from 360 by three: by two.
+        (&[2, 3], "1080=x2:2 1620=x3:2 720=x2:1 360=x2:0 540=x3:0"),
+        (&[3, 2], "1080=x2:2 1620=x3:2 720=x2:1 360=x2:0 540=x3:0"),
+        (&[3], "1620=x3:2 1080=x3:1 540=x3:0"),
+        // 720 from 360 by two, not from 180 by four.
+        (&[2, 4], "1080=x2:2 2160=x4:2 720=x2:1 1440=x4:1 360=x2:0"),
+    ] {
+        assert_eq!(said(&of(scales, &generic, 540)), expected, "{scales:?}");
+    }
+    // Only what a set exists for; the nearest scale's reason is told, and only of a variant that gives nothing.
+    let some = of(&[2, 3], &[set("generic", 3)], 540);
+    assert_eq!((said(&some).as_str(), &some.refused[..]), ("1620=x3:2 1080=x3:1 540=x3:0", &[][..]));
+    let none = of(&[2], &[set("generic", 3)], 540);
+    assert_eq!(none.refused, [0, 1, 2].map(|index| (index, Refusal::NoModel)));
+    // The cluster's own set where it has one, the generic one where it has none.
+    let playlist = ladder(&["BANDWIDTH=800000,RESOLUTION=640x360 b"]);
+    let games = Policy { scales: vec![2, 3], cluster: "games".into(), ..policy() };
+    let models = [set("generic", 2), set("generic", 3), set("games", 2)];
+    let mixed = plan(&playlist, &games, &models, &probe_all(&playlist, &games), &|_| "avc1.64001f".into());
+    let sets: Vec<&str> = mixed.enhanced.iter().map(|e| e.token.cluster.as_str()).collect();
+    assert_eq!((said(&mixed).as_str(), &sets[..]), ("720=x2:0 1080=x3:0", &["games", "generic"][..]));
+    let session = mixed.rewrite(true).session;
+    assert_eq!(session.iter().map(|set| set.scale).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(session[0].description.as_deref(), Some("/~acuity/models/games-x2-00000002.json"));
+    assert!(mixed.rewrite(false).session.is_empty());
 }
 
 #[test]

@@ -6,21 +6,24 @@
 
 mod enhance;
 mod freshness;
+mod guarded;
 mod job;
 mod lead_in;
+mod turns;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use acuity_config::Config;
 use acuity_enhancer::{Enhancer, MadeBy};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::cache::flight::{FlightError, Flights, Role, Urgency};
 use crate::cache::key::ObjectKey;
 use crate::cache::store::{NewObject, Object, Store};
 use crate::deadline::Hurry;
+use crate::guard::Guard;
 use crate::hls::Found;
 use crate::hls::media::{Map, MediaPlaylist, Segment};
 use crate::inputs::{Ingredients, Inputs};
@@ -32,6 +35,7 @@ use crate::wanted::{Wanted, spec_of};
 
 pub use job::SOURCE;
 use job::{Job, MP4, Reason, content_type, is_improvable, seal};
+use turns::{Place, Turns};
 
 /// Objects being made at one time. Each holds a source segment, its clear copy and its enhanced one (a few megabytes), so
 /// this bounds the memory outside of caches; those who wait for a place hold nothing.
@@ -56,12 +60,13 @@ struct Shared {
     inputs: Inputs,
     enhancer: Enhancer,
     store: Store,
+    guard: Guard,
     metrics: Arc<Metrics>,
     flights: Flights<ObjectKey, Made>,
     in_hand: Semaphore,
     /// Work done ahead, at most as much as there are lanes: so it never fills the queue, and what waits here becomes
     /// urgent at once when a player asks for it.
-    ahead: Semaphore,
+    ahead: Turns,
 }
 
 /// What a producer works with.
@@ -72,6 +77,7 @@ pub struct Parts {
     pub inputs: Inputs,
     pub enhancer: Enhancer,
     pub store: Store,
+    pub guard: Guard,
     pub metrics: Arc<Metrics>,
 }
 
@@ -79,14 +85,15 @@ impl Producer {
     /// A producer from its parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, playlists, inputs, enhancer, store, metrics } = parts;
-        let ahead = Semaphore::new(config.enhancer.lanes);
+        let Parts { config, playlists, inputs, enhancer, store, guard, metrics } = parts;
+        let ahead = Turns::new(config.enhancer.lanes);
         Self(Arc::new(Shared {
             config,
             playlists,
             inputs,
             enhancer,
             store,
+            guard,
             metrics,
             flights: Flights::new(FLIGHTS_LIMIT),
             in_hand: Semaphore::new(IN_HAND_LIMIT),
@@ -114,7 +121,7 @@ impl Producer {
         let joined = self
             .0
             .flights
-            .join(wanted.key, |urgency| self.clone().make(wanted.clone(), reason, urgency))
+            .join(wanted.key, |urgency| self.clone().make(wanted.clone(), reason, urgency, None))
             .await;
         match joined {
             Ok((Ok((object, Outcome::Made)), Role::Joined)) => Ok((object, Outcome::Joined)),
@@ -131,17 +138,26 @@ impl Producer {
             return false;
         }
         let reason = Reason::Ahead { asked: Instant::now(), media };
-        self.0.flights.launch(wanted.key, |urgency| self.clone().make(wanted.clone(), reason, urgency))
+        self.0.flights.launch(wanted.key, |urgency| self.in_line(wanted, reason, urgency))
     }
 
     /// Starts making an object anew that is there but less than was promised, if nothing else is being made: others'
     /// segments come first.
     pub fn improve(&self, wanted: &Wanted) {
         if self.0.flights.is_empty() {
-            self.0
-                .flights
-                .launch(wanted.key, |urgency| self.clone().make(wanted.clone(), Reason::Improve, urgency));
+            self.0.flights.launch(wanted.key, |urgency| self.in_line(wanted, Reason::Improve, urgency));
         }
+    }
+
+    /// Work that nobody waits for yet: it has its place in the line from now on, whenever its task comes to run.
+    fn in_line(
+        &self,
+        wanted: &Wanted,
+        reason: Reason,
+        urgency: Urgency,
+    ) -> impl Future<Output = Made> + Send + use<> {
+        let place = self.0.ahead.line_up();
+        self.clone().make(wanted.clone(), reason, urgency, Some(place))
     }
 
     /// Objects being made or waited for.
@@ -150,8 +166,8 @@ impl Producer {
         self.0.flights.len()
     }
 
-    async fn make(self, wanted: Wanted, reason: Reason, urgency: Urgency) -> Made {
-        let made = self.0.make(&wanted, reason, &urgency).await;
+    async fn make(self, wanted: Wanted, reason: Reason, urgency: Urgency, line: Option<Place>) -> Made {
+        let made = self.0.make(&wanted, reason, &urgency, line).await;
         if let Reason::Ahead { .. } | Reason::Improve = reason {
             let outcome = match &made {
                 Ok((_, Outcome::SourceBytes)) => "source_bytes",
@@ -174,13 +190,14 @@ impl Shared {
         wanted: &Wanted,
         reason: Reason,
         urgency: &Urgency,
+        line: Option<Place>,
     ) -> Result<(Arc<Object>, Outcome), Trouble> {
         // Between the look into the cache and the start of this flight another one may have landed.
         let kept = self.store.get(&wanted.key).filter(|_| !matches!(reason, Reason::Improve));
         if let Some(object) = kept.as_ref().filter(|object| object.freshness_left(Instant::now()).is_some()) {
             return Ok((Arc::clone(object), Outcome::Hit));
         }
-        let _turn = self.turn(reason, urgency).await?;
+        let _turn = turn(line, urgency).await;
         let _place = self.place(urgency).await?;
         let lists_it = |playlist: &MediaPlaylist| playlist.find(&wanted.path_and_query) != Found::None;
         let playlist = self.playlists.media_that(&wanted.site, &wanted.token.playlist, lists_it).await?;
@@ -195,18 +212,6 @@ impl Shared {
                 None => Err(Trouble::NotListed),
             },
             Found::None => Err(Trouble::NotListed),
-        }
-    }
-
-    /// Work ahead waits for its turn, unless and until somebody waits for it.
-    async fn turn(&self, reason: Reason, urgency: &Urgency) -> Result<Option<SemaphorePermit<'_>>, Trouble> {
-        if let Reason::Viewer { .. } = reason {
-            return Ok(None);
-        }
-        tokio::select! {
-            biased;
-            () = urgency.waited_for() => Ok(None),
-            turn = self.ahead.acquire() => Ok(turn.ok()),
         }
     }
 
@@ -256,7 +261,7 @@ impl Shared {
         };
         let content_type = content_type(init.is_some(), &ingredients.clear);
         let Ingredients { clear, cipher, .. } = ingredients;
-        let enhanced = match self.enhance(job, at, init, clear).await {
+        let enhanced = match self.enhance(job, at, init.clone(), clear.clone()).await {
             Ok(enhanced) => enhanced,
             // Nobody waits for it and its place in the queue went to somebody who does.
             Err(trouble)
@@ -270,6 +275,7 @@ impl Shared {
         if let Some(reason) = report.fallback {
             self.metrics.fallbacks.with_label_values(&[reason.label()]).inc();
         }
+        self.tell_guard(job, segment, init, clear, &report);
         let object = NewObject {
             bytes: seal(cipher, enhanced.bytes).await?,
             content_type,
@@ -341,5 +347,15 @@ impl Shared {
         let object = Arc::new(Object::new(object));
         self.store.put(job.wanted.key, Arc::clone(&object));
         object
+    }
+}
+
+/// Work ahead waits for its turn, unless and until somebody waits for it.
+async fn turn(line: Option<Place>, urgency: &Urgency) -> Option<OwnedSemaphorePermit> {
+    let place = line?;
+    tokio::select! {
+        biased;
+        () = urgency.waited_for() => None,
+        turn = place.turn() => turn,
     }
 }

@@ -76,23 +76,9 @@ pub fn object(
     outcome: Outcome,
     now: Instant,
 ) -> Answer {
-    let kind = object.kind;
-    let etag = object.etag.to_str().unwrap_or_default();
-    let mut answer = match conditions::evaluate(request, etag) {
-        Condition::NotModified => Answer::new(StatusCode::NOT_MODIFIED, Bytes::new(), kind, outcome),
-        Condition::Failed => Answer::new(StatusCode::PRECONDITION_FAILED, Bytes::new(), kind, outcome),
-        Condition::Send { range_holds } => {
-            // Ranges are defined for GET alone (RFC 9110, section 14.2).
-            let range = if range_holds && *method == Method::GET { text(request, RANGE) } else { None };
-            part(range::select(range, object.bytes.len()), &object.bytes, kind, outcome)
-        }
-    };
+    let mut answer =
+        entity(method, request, &object.bytes, &object.etag, object.content_type, object.kind, outcome);
     let headers = &mut answer.headers;
-    headers.insert(ETAG, object.etag.clone());
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if matches!(answer.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(object.content_type));
-    }
     let left = object.freshness_left(now).unwrap_or_default();
     headers.insert(CACHE_CONTROL, value(&format!("public, max-age={}", object.lifetime(now).as_secs())));
     headers.insert(AGE, HeaderValue::from(now.saturating_duration_since(object.confirmed).as_secs()));
@@ -101,6 +87,62 @@ pub fn object(
     cors::allow(request, headers);
     answer.made_by = Some(Arc::clone(&object.made_by));
     answer.made_seconds = (outcome != Outcome::Hit).then_some(object.seconds);
+    answer
+}
+
+/// A network's file. Its URL is its digest, so it never changes.
+#[must_use]
+pub fn model_file(method: &Method, request: &HeaderMap, bytes: &Bytes, sha256: &str) -> Answer {
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    model(method, request, bytes, &format!("\"{sha256}\""), "application/octet-stream", forever)
+}
+
+/// What describes a set of networks. A model of it that was found broken can come back, so it is asked for again.
+#[must_use]
+pub fn model_description(method: &Method, request: &HeaderMap, bytes: &Bytes) -> Answer {
+    let minute = HeaderValue::from_static("public, max-age=60");
+    model(method, request, bytes, &entity_tag(bytes), "application/json", minute)
+}
+
+fn model(
+    method: &Method,
+    request: &HeaderMap,
+    bytes: &Bytes,
+    etag: &str,
+    content_type: &'static str,
+    cache_control: HeaderValue,
+) -> Answer {
+    let mut answer = entity(method, request, bytes, &value(etag), content_type, Kind::Model, Outcome::Local);
+    answer.headers.insert(CACHE_CONTROL, cache_control);
+    CacheStatus { outcome: Outcome::Local, ttl_seconds: None, detail: None }.append_to(&mut answer.headers);
+    cors::allow(request, &mut answer.headers);
+    answer
+}
+
+/// Bytes with a strong entity tag, or the part of them that the request's headers ask for.
+fn entity(
+    method: &Method,
+    request: &HeaderMap,
+    bytes: &Bytes,
+    etag: &HeaderValue,
+    content_type: &'static str,
+    kind: Kind,
+    outcome: Outcome,
+) -> Answer {
+    let mut answer = match conditions::evaluate(request, etag.to_str().unwrap_or_default()) {
+        Condition::NotModified => Answer::new(StatusCode::NOT_MODIFIED, Bytes::new(), kind, outcome),
+        Condition::Failed => Answer::new(StatusCode::PRECONDITION_FAILED, Bytes::new(), kind, outcome),
+        Condition::Send { range_holds } => {
+            // Ranges are defined for GET alone (RFC 9110, section 14.2).
+            let range = if range_holds && *method == Method::GET { text(request, RANGE) } else { None };
+            part(range::select(range, bytes.len()), bytes, kind, outcome)
+        }
+    };
+    answer.headers.insert(ETAG, etag.clone());
+    answer.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if matches!(answer.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+        answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
     answer
 }
 

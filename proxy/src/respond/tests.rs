@@ -131,3 +131,25 @@ fn refusals_keep_the_origins_status() {
     assert_eq!((answer.status, &answer.body[..]), (StatusCode::GONE, &b"gone"[..]));
     assert_eq!(answer.headers[CONTENT_TYPE], "text/html");
 }
+
+#[test]
+fn a_models_file_is_for_ever_and_its_description_is_not() {
+    let bytes = Bytes::from_static(b"0123456789");
+    let request = HeaderMap::new();
+    let file = model_file(&Method::GET, &request, &bytes, "00ff");
+    assert_eq!((file.status, &file.body), (StatusCode::OK, &bytes));
+    assert_eq!(
+        (&file.headers[ETAG], &file.headers[CONTENT_TYPE]),
+        (&HeaderValue::from_static("\"00ff\""), &HeaderValue::from_static("application/octet-stream"),)
+    );
+    assert_eq!(file.headers[CACHE_CONTROL], "public, max-age=31536000, immutable");
+    assert_eq!((file.kind, file.outcome), (Kind::Model, Outcome::Local));
+    let known: HeaderMap = [(http::header::IF_NONE_MATCH, "\"00ff\"".parse().unwrap())].into_iter().collect();
+    assert_eq!(model_file(&Method::GET, &known, &bytes, "00ff").status, StatusCode::NOT_MODIFIED);
+    let part: HeaderMap = [(RANGE, "bytes=2-3".parse().unwrap())].into_iter().collect();
+    let part = model_file(&Method::GET, &part, &bytes, "00ff");
+    assert_eq!((part.status, &part.body[..]), (StatusCode::PARTIAL_CONTENT, &b"23"[..]));
+    let description = model_description(&Method::GET, &request, &bytes);
+    assert_eq!(description.headers[CONTENT_TYPE], "application/json");
+    assert_eq!(description.headers[CACHE_CONTROL], "public, max-age=60");
+}

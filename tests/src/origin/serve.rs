@@ -20,6 +20,16 @@ pub(crate) async fn answer(
     Extracted(state): Extracted<Arc<State>>,
     request: Request<Body>,
 ) -> Response<Body> {
+    let header = state.lock().headers.get(request.uri().path()).cloned();
+    let mut response = answer_without(&state, request).await;
+    if let Some((name, value)) = header {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// The answer without the header that was asked for on top.
+async fn answer_without(state: &State, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let (stored, folders, fault) = {
         let mut inner = state.lock();

@@ -62,11 +62,22 @@ pub(crate) async fn compare(
     enhanced: &Media,
     index: usize,
 ) -> (Probe, Probe, Segment) {
+    compare_by(player, source, enhanced, index, 2).await
+}
+
+/// As [`compare`], for a rendition of another scale.
+pub(crate) async fn compare_by(
+    player: &Player,
+    source: &Media,
+    enhanced: &Media,
+    index: usize,
+    scale: u32,
+) -> (Probe, Probe, Segment) {
     let from = player.segment(source, index).await.unwrap();
     let made = player.segment(enhanced, index).await.unwrap();
     let from_probe = Probe::of(from.init.as_deref(), &from.clear).await.unwrap();
     let made_probe = Probe::of(made.init.as_deref(), &made.clear).await.unwrap();
-    let found = differences(&from_probe, &made_probe, 2);
+    let found = differences(&from_probe, &made_probe, scale);
     assert!(found.is_empty(), "segment {index}: {found:#?}");
     (from_probe, made_probe, made)
 }

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod answers;
+mod clusters;
+mod commands;
 mod crowd;
 mod faults;
 mod kit;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use acuity_config::{Config, EnhancerConfig};
-use acuity_enhancer::{ContainerKind, SourceInfo};
+use acuity_enhancer::SourceInfo;
 use bytes::Bytes;
 use prometheus::Registry;
 use tokio::runtime::Runtime;
@@ -16,8 +16,9 @@ use crate::hls::uri::path_and_query_of;
 use crate::inputs::Inputs;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
-use crate::plan::{Container, SourceFacts, video_rate_cap_kbps};
+use crate::plan::video_rate_cap_kbps;
 use crate::playlists::{Content, Playlists};
+use crate::probes::facts;
 use crate::rescue::Trouble;
 use crate::site::{Site, Sites};
 
@@ -104,20 +105,7 @@ impl Rendition {
     pub(super) fn video_kbps(&self, scale: u32) -> u32 {
         let info = &self.facts;
         let resolution = Resolution { width: info.width * scale, height: info.height * scale };
-        let target = self.playlist.target_duration_seconds.unwrap_or(info.media_seconds);
-        let facts = SourceFacts {
-            width: info.width,
-            height: info.height,
-            frame_rate_milli: info.frame_rate_milli,
-            container: match info.container {
-                ContainerKind::Ts => Container::Ts,
-                ContainerKind::Fmp4 => Container::Fmp4,
-            },
-            video_bits_per_second: info.video_bits_per_second,
-            other_bits_per_second: info.other_bits_per_second,
-            target_duration_seconds: target,
-            shortest_segment_seconds: target,
-        };
+        let facts = facts(&self.playlist, info);
         video_rate_cap_kbps(resolution, info.frame_rate_milli.unwrap_or(30_000), None, None, &facts)
     }
 }
@@ -181,11 +169,7 @@ async fn init(inputs: &Inputs, site: &Site, playlist: &MediaPlaylist) -> Result<
 async fn clear(inputs: &Inputs, site: &Site, playlist: &MediaPlaylist, at: usize) -> Result<Bytes, Failure> {
     let segment =
         playlist.segments.get(at).ok_or_else(|| Failure::fault("the playlist lists no segments"))?;
-    let fetched = async {
-        let source = inputs.segment(site, segment).await?;
-        inputs.open(site, segment, source).await
-    };
-    Ok(fetched.await.map_err(|trouble| cannot_fetch(&segment.uri, &trouble))?.clear)
+    inputs.clear(site, segment).await.map_err(|trouble| cannot_fetch(&segment.uri, &trouble))
 }
 
 fn cannot_fetch(what: &str, trouble: &Trouble) -> Failure {

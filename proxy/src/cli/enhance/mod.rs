@@ -22,6 +22,7 @@ use prometheus::Registry;
 
 use super::locate::Places;
 use super::{Failure, with_causes};
+use crate::hls::token::{GENERIC_CLUSTER, SIDE_PIXELS_MAX};
 use input::Rendition;
 use report::Summary;
 
@@ -29,7 +30,8 @@ use report::Summary;
 ///
 /// INPUT is a file (MP4, MKV, MPEG-TS, ... with H.264 video), an HLS playlist on disk, or an HLS URL; of a multivariant playlist
 /// the best H.264 variant of at most 540 lines is taken. The output's name says its container: .mp4, .mkv, .ts. Audio is
-/// copied. What enlarges the pictures is the best model of the catalogue unless --model or --baseline says otherwise.
+/// copied. What enlarges the pictures is the best generic model of the catalogue unless --cluster, --model or --baseline says
+/// otherwise.
 #[derive(ClapArgs, Debug)]
 pub(super) struct Args {
     /// File, playlist or URL
@@ -40,9 +42,17 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "OUTPUT")]
     output: PathBuf,
 
-    /// Use this model of the catalogue (see `acuity models`)
+    /// Use the best model of this kind of content (see `acuity models`)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["baseline", "model"])]
+    cluster: Option<String>,
+
+    /// Use this model of the catalogue
     #[arg(long, value_name = "ID", conflicts_with = "baseline")]
     model: Option<String>,
+
+    /// Enlargement per side, 2 to 4 [default: 2, or the named model's]
+    #[arg(long, value_name = "N", conflicts_with = "model", value_parser = clap::value_parser!(u32).range(2..=4))]
+    scale: Option<u32>,
 
     /// Use a plain scaler instead of a model, to compare with
     #[arg(long, value_name = "NAME")]
@@ -62,7 +72,7 @@ enum Baseline {
     Bicubic,
 }
 
-/// Enlargement per side; the models that ship have this one.
+/// Enlargement per side where nobody says another.
 const SCALE: u32 = 2;
 
 /// Cut longer files at the first key frame after this.
@@ -76,14 +86,20 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let source = locate(&args.input, scratch.path())?;
     let mut config = Config::for_origin("http://localhost/").map_err(Failure::fault)?;
     config.enhancer.runtime_library = args.places.runtime_library(None);
-    let (catalogue, upscaler) = upscaler(args)?;
+    let (catalogue, upscaler, scale) = upscaler(args)?;
     let rendition = Rendition::open(&source, &config)?;
+    let larger = rendition.facts.width.max(rendition.facts.height).saturating_mul(scale);
+    if larger > SIDE_PIXELS_MAX {
+        return Err(Failure::Fault(format!(
+            "x{scale} makes {larger} pixels of a side; {SIDE_PIXELS_MAX} is the most"
+        )));
+    }
     let spec = RenditionSpec {
-        width: rendition.facts.width * SCALE,
-        height: rendition.facts.height * SCALE,
-        scale: SCALE,
+        width: rendition.facts.width * scale,
+        height: rendition.facts.height * scale,
+        scale,
         frame_rate_milli: rendition.frame_rate_milli()?,
-        max_video_kbps: args.max_kbps.unwrap_or_else(|| rendition.video_kbps(SCALE)),
+        max_video_kbps: args.max_kbps.unwrap_or_else(|| rendition.video_kbps(scale)),
         upscaler,
     };
     eprintln!(
@@ -125,10 +141,11 @@ fn locate(input: &str, scratch: &Path) -> Result<url::Url, Failure> {
     url::Url::from_file_path(&playlist).map_err(|()| Failure::Fault(format!("{input} has no absolute path")))
 }
 
-/// What enlarges, and the catalogue that the enhancer is to know: one model alone if one was named.
-fn upscaler(args: &Args) -> Result<(Catalogue, Upscaler), Failure> {
+/// What enlarges and how much, and the catalogue that the enhancer is to know: one model alone if one was named.
+fn upscaler(args: &Args) -> Result<(Catalogue, Upscaler, u32), Failure> {
+    let scale = args.scale.unwrap_or(SCALE);
     if let Some(Baseline::Bicubic) = args.baseline {
-        return Ok((Catalogue::empty(), Upscaler::Bicubic));
+        return Ok((Catalogue::empty(), Upscaler::Bicubic, scale));
     }
     let directory = args.places.models(Path::new("models/zoo"));
     let hint = "(--models names another, --baseline bicubic needs none)";
@@ -142,16 +159,24 @@ fn upscaler(args: &Args) -> Result<(Catalogue, Upscaler), Failure> {
         })?,
     };
     let sets = catalogue.sets();
-    let generic = sets.iter().find(|set| set.cluster() == "generic" && set.scale() == SCALE);
-    let set = generic.or_else(|| sets.iter().find(|set| set.scale() == SCALE));
-    let set =
-        set.ok_or_else(|| Failure::Fault(format!("no model enlarges x{SCALE} in {}", directory.display())))?;
+    let set = match (&args.model, args.cluster.as_deref().unwrap_or(GENERIC_CLUSTER)) {
+        (Some(_), _) => sets.first(),
+        (None, cluster) => sets.iter().find(|set| set.cluster() == cluster && set.scale() == scale),
+    };
+    let set = set.ok_or_else(|| {
+        let cluster = args.cluster.as_deref().unwrap_or(GENERIC_CLUSTER);
+        let known: Vec<String> =
+            sets.iter().map(|set| format!("{} x{}", set.cluster(), set.scale())).collect();
+        let (directory, known) = (directory.display(), known.join(", "));
+        Failure::Fault(format!("no model of {cluster} enlarges x{scale} in {directory}; there are: {known}"))
+    })?;
     if let Some(entry) = set.entries().iter().find(|entry| entry.read_verified().is_err()) {
         let why = entry.read_verified().err().map(|error| with_causes(&error)).unwrap_or_default();
         return Err(Failure::Fault(format!("model {}: {why}", entry.id)));
     }
     let upscaler = Upscaler::Model { cluster: set.cluster().to_owned(), digest: set.digest() };
-    Ok((catalogue, upscaler))
+    let scale = set.scale();
+    Ok((catalogue, upscaler, scale))
 }
 
 fn start(config: &Config, catalogue: Catalogue) -> Result<Enhancer, Failure> {

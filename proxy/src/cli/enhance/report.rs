@@ -123,8 +123,10 @@ impl Summary {
 pub(super) fn with_what(upscaler: &Upscaler, catalogue: &Catalogue) -> String {
     match upscaler {
         Upscaler::Bicubic => "plain bicubic".to_owned(),
-        Upscaler::Model { .. } => {
-            let ids: Vec<&str> = catalogue.entries().iter().map(|entry| entry.id.as_str()).collect();
+        Upscaler::Model { digest, .. } => {
+            let sets = catalogue.sets();
+            let set = sets.iter().filter(|set| set.digest() == *digest);
+            let ids: Vec<&str> = set.flat_map(|set| set.entries()).map(|entry| entry.id.as_str()).collect();
             format!("best of {}", ids.join(", "))
         }
     }

@@ -1,6 +1,6 @@
 //! The reading pass over a multivariant playlist.
 
-use super::{Multivariant, Rendition, Resolution, UriPlace, Variant};
+use super::{Multivariant, Rendition, Resolution, SessionData, UriPlace, Variant};
 use crate::hls::attributes::Attributes;
 use crate::hls::lines::{Content, Lines};
 use crate::hls::uri::{Base, Target};
@@ -40,7 +40,7 @@ pub(super) fn read(lines: Lines, base: &Base<'_>) -> Multivariant {
                     "EXT-X-CONTENT-STEERING" => out.content_steering = true,
                     "EXT-X-SESSION-KEY" => out.session_keys = true,
                     "EXT-X-I-FRAME-STREAM-INF" => out.i_frame_variants += 1,
-                    "EXT-X-SESSION-DATA" => out.session_data.extend(Attributes::read(value).text("DATA-ID")),
+                    "EXT-X-SESSION-DATA" => out.session_data.extend(session_data(value, &out.variables)),
                     _ => {}
                 }
             }
@@ -108,6 +108,12 @@ fn rendition(line: usize, value: &str, base: &Base<'_>, variables: &Variables) -
         uri,
         default: attributes.yes("DEFAULT"),
     }
+}
+
+fn session_data(value: &str, variables: &Variables) -> Option<SessionData> {
+    let value = variables.substitute(value).unwrap_or(std::borrow::Cow::Borrowed(value));
+    let attributes = Attributes::read(&value);
+    Some(SessionData { id: attributes.text("DATA-ID")?, value: attributes.text("VALUE") })
 }
 
 fn resolution(text: &str) -> Option<Resolution> {

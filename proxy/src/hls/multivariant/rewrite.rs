@@ -38,13 +38,18 @@ pub struct Insertion {
     pub video_codec: String,
 }
 
-/// Which model made it: written as session data, for players' logs and for people.
+/// Which models make it: written as session data, for players' logs, for people, and for clients that would rather run the
+/// network themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionModel {
+    /// Enlargement per side.
+    pub scale: u32,
     /// The model cluster.
     pub cluster: String,
     /// First 8 hex digits of the digest of its model set.
     pub digest: String,
+    /// Edge path of the set's description; `None` where no network is used.
+    pub description: Option<String>,
 }
 
 /// What to do to a multivariant playlist.
@@ -54,12 +59,15 @@ pub struct Rewrite {
     pub insertions: Vec<Insertion>,
     /// Variants to take out.
     pub withheld: Vec<usize>,
-    /// Session data to add.
-    pub session: Option<SessionModel>,
+    /// Session data to add, the most important first; one for each scale.
+    pub session: Vec<SessionModel>,
 }
 
-/// `DATA-ID` of the session data.
-pub const SESSION_DATA_ID: &str = "org.acuity.model";
+/// `DATA-ID` of the model set's name (`VALUE="<cluster>-<digest>"`). A `DATA-ID` may stand once in a playlist, so where
+/// several scales are offered, those after the first have `.x3` and the like behind it.
+pub const SESSION_MODEL_ID: &str = "org.acuity.model";
+/// `DATA-ID` of the model set's description (`URI`, JSON); see [`SESSION_MODEL_ID`].
+pub const SESSION_DESCRIPTION_ID: &str = "org.acuity.models";
 
 impl Multivariant {
     /// The playlist with the rewrite done, and with absolute URIs on configured origins led to the edge.
@@ -78,13 +86,10 @@ impl Multivariant {
                 edits.replace(place.line, format!("#{name}:{changed}"));
             }
         }
-        if let (Some(session), Some(first)) = (&rewrite.session, self.variants.first())
-            && !self.session_data.iter().any(|id| id == SESSION_DATA_ID)
-        {
-            let SessionModel { cluster, digest } = session;
-            let tag =
-                format!("#EXT-X-SESSION-DATA:DATA-ID=\"{SESSION_DATA_ID}\",VALUE=\"{cluster}-{digest}\"");
-            edits.insert_before(first.line, tag);
+        if let Some(first) = self.variants.first() {
+            for tag in self.session_tags(&rewrite.session) {
+                edits.insert_before(first.line, tag);
+            }
         }
         for insertion in &rewrite.insertions {
             let Some(source) = self.variants.get(insertion.source) else { continue };
@@ -106,6 +111,26 @@ impl Multivariant {
             }
         }
         edits
+    }
+
+    /// The lines that name the models; what the origin says under the same `DATA-ID` stays its own.
+    fn session_tags(&self, session: &[SessionModel]) -> Vec<String> {
+        let mut tags = Vec::new();
+        for (index, model) in session.iter().enumerate() {
+            let SessionModel { scale, cluster, digest, description } = model;
+            let suffix = if index == 0 { String::new() } else { format!(".x{scale}") };
+            let mut add = |id: &str, attribute: String| {
+                let id = format!("{id}{suffix}");
+                if !self.session_data.iter().any(|data| data.id == id) {
+                    tags.push(format!("#EXT-X-SESSION-DATA:DATA-ID=\"{id}\",{attribute}"));
+                }
+            };
+            add(SESSION_MODEL_ID, format!("VALUE=\"{cluster}-{digest}\""));
+            if let Some(path) = description {
+                add(SESSION_DESCRIPTION_ID, format!("URI=\"{path}\""));
+            }
+        }
+        tags
     }
 
     fn clone_of(&self, source: &Variant, insertion: &Insertion) -> Option<String> {

@@ -126,13 +126,14 @@ fn withheld_variants_go_with_their_comments_and_enhanced_ones_take_their_place()
     let rewrite = Rewrite {
         insertions: vec![insertion(1, Some(0))],
         withheld: vec![0, 2],
-        session: Some(SessionModel { cluster: "generic".into(), digest: "1a2b3c4d".into() }),
+        session: vec![session(2, "generic", Some("/~acuity/models/generic-x2-1a2b3c4d.json"))],
     };
     assert_eq!(
         playlist(text).rewrite(&rewrite),
         concat!(
             "\u{feff}#EXTM3U\r\n\r\n# high\r\n",
             "#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.model\",VALUE=\"generic-1a2b3c4d\"\r\n",
+            "#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.models\",URI=\"/~acuity/models/generic-x2-1a2b3c4d.json\"\r\n",
             "#EXT-X-STREAM-INF:BANDWIDTH=3000000,RESOLUTION=1280x720\r\n/~acuity/TOKEN/live/v.m3u8\r\n",
             "#EXT-X-MEDIA:TYPE=AUDIO\r\n# low\r\n#EXT-X-STREAM-INF:BANDWIDTH=1\r\nlow.m3u8\r\n#EXT-X-UNHEARD-OF\r\n",
         )
@@ -144,7 +145,7 @@ fn withheld_variants_go_with_their_comments_and_enhanced_ones_take_their_place()
     );
     assert_eq!(playlist(text).rewrite(&rewrite), expected);
     // Indices from elsewhere do nothing.
-    let rewrite = Rewrite { insertions: vec![insertion(9, Some(9))], withheld: vec![9], session: None };
+    let rewrite = Rewrite { insertions: vec![insertion(9, Some(9))], withheld: vec![9], session: Vec::new() };
     assert_eq!(playlist(text).rewrite(&rewrite), text);
 }
 
@@ -162,4 +163,47 @@ fn uris_that_would_leave_the_edge_are_led_back() {
         .replace("\"/base/i.m3u8\"", "\"/live/i.m3u8\"")
         .replace("https://o.example/base/v.m3u8", "/live/v.m3u8");
     assert_eq!(playlist(text).rewrite(&Rewrite::default()), expected);
+}
+
+fn session(scale: u32, cluster: &str, description: Option<&str>) -> SessionModel {
+    SessionModel {
+        scale,
+        cluster: cluster.into(),
+        digest: "1a2b3c4d".into(),
+        description: description.map(Into::into),
+    }
+}
+
+#[test]
+fn each_scale_names_its_models_under_an_id_of_its_own() {
+    let text = "#EXTM3U\n#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.model.x3\",VALUE=\"mine\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\na\n";
+    let sets = vec![session(2, "a", Some("/d2")), session(3, "b", Some("/d3")), session(4, "plain", None)];
+    let rewritten = playlist(text).rewrite(&Rewrite { session: sets, ..Rewrite::default() });
+    let said: Vec<&str> = rewritten.lines().filter(|line| line.contains("SESSION-DATA")).collect();
+    assert_eq!(
+        said,
+        [
+            "#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.model.x3\",VALUE=\"mine\"",
+            "#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.model\",VALUE=\"a-1a2b3c4d\"",
+            "#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.models\",URI=\"/d2\"",
+            "#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.models.x3\",URI=\"/d3\"",
+            "#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.model.x4\",VALUE=\"plain-1a2b3c4d\"",
+        ]
+    );
+}
+
+#[test]
+fn what_the_origin_says_of_the_session_is_read() {
+    let text = concat!(
+        "#EXTM3U\n#EXT-X-DEFINE:NAME=\"kind\",VALUE=\"freedoom\"\n",
+        "#EXT-X-SESSION-DATA:VALUE=\"nameless\"\n#EXT-X-SESSION-DATA:DATA-ID=\"a\",URI=\"a.json\"\n",
+        "#EXT-X-SESSION-DATA:DATA-ID=\"a\",VALUE=\"first\",LANGUAGE=\"en\"\n",
+        "#EXT-X-SESSION-DATA:DATA-ID=\"a\",VALUE=\"second\",LANGUAGE=\"fr\"\n",
+        "#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.cluster\",VALUE=\"{$kind}\"\n",
+    );
+    let read = playlist(text);
+    assert_eq!(read.session_data.len(), 4);
+    assert_eq!(read.session_value("a"), Some("first"));
+    assert_eq!(read.session_value("org.acuity.cluster"), Some("freedoom"));
+    assert_eq!(read.session_value("b"), None);
 }

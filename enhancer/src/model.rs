@@ -1,0 +1,205 @@
+//! A usable model: its verified bytes, and the ONNX sessions that lanes run it with.
+//!
+//! A session is run by one thread at a time, so as many are needed as lanes run the model at the same moment, and no
+//! more: they cost tens of megabytes each, and a catalogue may have hundreds of clusters. The loader makes them, one
+//! when the model is checked and others when somebody asks and none is free; a lane takes one for a segment and puts it
+//! back; the loader drops them when nobody has used them for a while. A lane never makes one itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use acuity_models::{ModelEntry, Sha256, TensorContract, Tier};
+use bytes::Bytes;
+
+use crate::inference::Network;
+use crate::schedule::Cost;
+
+/// What makes two catalogue entries the same model: what is run, and what it is called in metrics and reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) id: String,
+    pub(crate) cluster: String,
+    pub(crate) tier: Tier,
+    pub(crate) sha256: Sha256,
+    pub(crate) contract: TensorContract,
+}
+
+impl Identity {
+    pub(crate) fn of(entry: &ModelEntry) -> Self {
+        Self {
+            id: entry.id.clone(),
+            cluster: entry.cluster.clone(),
+            tier: entry.tier,
+            sha256: entry.sha256,
+            contract: entry.contract.clone(),
+        }
+    }
+}
+
+/// A model of a set: the model as such, and its entry as the catalogue has it now (figures and licence may change
+/// while the file does not).
+#[derive(Clone)]
+pub(crate) struct SetModel {
+    pub(crate) entry: Arc<ModelEntry>,
+    pub(crate) model: Arc<Model>,
+}
+
+pub(crate) struct Model {
+    pub(crate) identity: Identity,
+    pub(crate) bytes: Bytes,
+    sessions: Mutex<Sessions>,
+}
+
+struct Sessions {
+    idle: Vec<Network>,
+    /// Sessions that exist, those in lanes' hands included.
+    made: usize,
+    /// The loader has been asked for one more.
+    wished: bool,
+    /// When making one failed last.
+    failed: Option<Instant>,
+    last_run: Instant,
+    /// What it costs on this machine; all lanes learn together.
+    cost: Cost,
+}
+
+/// After a session could not be made (no memory, most likely) the next try waits this long.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// What has to be made within a second to keep up with the largest common output: 720p at 30 pictures a second.
+const REAL_TIME_PIXELS: u64 = 1280 * 720 * 30;
+
+impl Model {
+    /// A model that has proven itself with `network`, which took `seconds_per_pixel` of output.
+    pub(crate) fn new(identity: Identity, bytes: Bytes, network: Network, seconds_per_pixel: f64) -> Self {
+        let sessions = Sessions {
+            idle: vec![network],
+            made: 1,
+            wished: false,
+            failed: None,
+            last_run: Instant::now(),
+            cost: Cost::estimate(seconds_per_pixel),
+        };
+        Self { identity, bytes, sessions: Mutex::new(sessions) }
+    }
+
+    /// Every change under the lock is complete in itself, so what a panic left behind is valid.
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session, if one is free.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Session> {
+        let network = self.lock().idle.pop()?;
+        Some(Session { model: Arc::clone(self), network: Some(network) })
+    }
+
+    pub(crate) fn has_idle(&self) -> bool {
+        !self.lock().idle.is_empty()
+    }
+
+    /// Sessions that exist.
+    pub(crate) fn made(&self) -> usize {
+        self.lock().made
+    }
+
+    /// Whether one more session should be made, and that the caller now sees to it.
+    pub(crate) fn wish(&self, limit: usize, now: Instant) -> bool {
+        let mut sessions = self.lock();
+        if sessions.wished || sessions.made >= limit || sessions.is_failing(now) {
+            return false;
+        }
+        sessions.wished = true;
+        true
+    }
+
+    /// The wish is fulfilled, or cannot be.
+    pub(crate) fn granted(&self, network: Option<Network>, now: Instant) {
+        let mut sessions = self.lock();
+        sessions.wished = false;
+        match network {
+            Some(network) => {
+                sessions.idle.push(network);
+                sessions.made += 1;
+                sessions.failed = None;
+                sessions.last_run = now;
+            }
+            None => sessions.failed = Some(now),
+        }
+    }
+
+    /// Whether waiting for a session is in vain: there is none, and none can be made for now.
+    pub(crate) fn is_hopeless(&self, now: Instant) -> bool {
+        let sessions = self.lock();
+        sessions.made == 0 && !sessions.wished && sessions.is_failing(now)
+    }
+
+    /// Drops the sessions that nobody uses if the last run was `idle_after` ago.
+    pub(crate) fn drop_idle(&self, idle_after: Duration, now: Instant) {
+        let mut sessions = self.lock();
+        if now.saturating_duration_since(sessions.last_run) >= idle_after {
+            let dropped = std::mem::take(&mut sessions.idle);
+            sessions.made -= dropped.len();
+            // A session's end frees much memory: not under the lock.
+            drop(sessions);
+            drop(dropped);
+        }
+    }
+
+    pub(crate) fn cost(&self) -> Cost {
+        self.lock().cost
+    }
+
+    pub(crate) fn learn(&self, seconds: f64, pictures: u64, picture_pixels: u64) {
+        self.lock().cost.learn(seconds, pictures, picture_pixels);
+    }
+
+    /// The model was passed over for its cost.
+    pub(crate) fn relax(&self) {
+        self.lock().cost.relax();
+    }
+
+    /// Whether it is likely to be chosen for a viewer: it keeps up with a film.
+    pub(crate) fn is_real_time(&self) -> bool {
+        self.cost().predict(REAL_TIME_PIXELS) <= 1.0
+    }
+}
+
+impl Sessions {
+    fn is_failing(&self, now: Instant) -> bool {
+        self.failed.is_some_and(|failed| now.saturating_duration_since(failed) < RETRY_AFTER)
+    }
+}
+
+/// A session in the hands of a lane; it goes back when dropped.
+pub(crate) struct Session {
+    model: Arc<Model>,
+    network: Option<Network>,
+}
+
+impl Session {
+    pub(crate) fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// It failed: it does not go back, and the loader makes another if it can.
+    pub(crate) fn discard(mut self) {
+        if let Some(network) = self.network.take() {
+            self.model.lock().made -= 1;
+            drop(network);
+        }
+    }
+
+    /// What to run. There always is one until the session is dropped.
+    pub(crate) fn network(&mut self) -> Option<&mut Network> {
+        self.network.as_mut()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut sessions = self.model.lock();
+        sessions.idle.extend(self.network.take());
+        sessions.last_run = Instant::now();
+    }
+}
