@@ -16,7 +16,7 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -147,33 +147,45 @@ def look(span, number, scale, stride_s, seed, folder, shift_frames=0):
     return looked
 
 
-def _judged(span, number, scale, stride_s, seed, folder, correct_offset):
+@dataclass(frozen=True)
+class _Terms:
+    """On what terms sources are looked at; `strides_s` {held out or not: seconds between kept pictures}."""
+
+    scale: int
+    strides_s: dict
+    seed: int
+    folder: str
+    correct_offset: bool
+    for_training: bool
+
+
+def _judged(span, number, terms):
     """A _Looked with its verdict; where an exact offset is to be corrected, decoded again with it taken away."""
     shift_frames = 0
     for _ in range(2):
-        looked = look(span, number, scale, stride_s, seed, folder, shift_frames)
+        stride_s = terms.strides_s[span.held_out]
+        looked = look(span, number, terms.scale, stride_s, terms.seed, terms.folder, shift_frames)
         try:
             looked.verdict = pairs.examine(looked.features, looked.sizes[0].width)
             break
         except pairs.RefusedError as refused:
-            if not (correct_offset and refused.lag_frames) or shift_frames:
+            if not (terms.correct_offset and refused.lag_frames) or shift_frames:
                 raise
             shift_frames = refused.lag_frames
-    testlist.refuse_pictures(looked.features.times_s, looked.features.high, "the material")
+    if terms.for_training:
+        testlist.refuse_pictures(looked.features.times_s, looked.features.high, "the material")
     return looked, shift_frames
 
 
 class _Source:
     """One source, looked at: its usable spans and what the manifest tells of it."""
 
-    def __init__(self, source, number, found, scale, strides_s, seed, folder, correct_offset, say):
+    def __init__(self, source, number, found, terms, say):
         self.label, self.number, self.looked, refusals = source.label(), number, [], []
         shift = 0
         for span in found:
             try:
-                looked, shift = _judged(
-                    span, number, scale, strides_s[span.held_out], seed, folder, correct_offset
-                )
+                looked, shift = _judged(span, number, terms)
                 self.looked.append(looked)
             except pairs.RefusedError as refused:
                 refusals.append((span, refused))
@@ -263,9 +275,11 @@ def identity(sources, scale, seed, most_s, correct_offset):
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def prepare(sources, scale, folder, seed=1, most_s=MOST_S, correct_offset=False, held_out_only=False, say=print):
+def prepare(sources, scale, folder, seed=1, most_s=MOST_S, correct_offset=False, only=None, say=print):
     """Fetches, checks and stores; the manifest, read back if `folder` has one.
 
+    `only` "held out" leaves the rest aside, "all" takes everything as if it were held out: both to measure on, and then
+    the test set is welcome.
     Raises RefusedError (renditions do not match), TestMaterialError, LadderError, FetchError, SourceError, MediaError.
     """
     folder = Path(folder)
@@ -274,12 +288,18 @@ def prepare(sources, scale, folder, seed=1, most_s=MOST_S, correct_offset=False,
         return json.loads(done.read_text(encoding="utf-8"))
     folder.mkdir(parents=True, exist_ok=True)
     found = [source.spans(number, folder, most_s, say) for number, source in enumerate(sources)]
-    if held_out_only:
+    if only == "held out":
         found = [[span for span in part if span.held_out] for part in found]
+    elif only:
+        found = [[replace(span, held_out=True) for span in part] for part in found]
+    else:
+        for source, part in zip(sources, found, strict=True):
+            for digest in {digest for span in part for side in span.digests.values() for digest in side}:
+                testlist.refuse_file(digest, source.label())
     with tempfile.TemporaryDirectory(dir=folder, prefix="looking-") as spilled:
         strides_s = _strides_s([span for part in found for span in part], scale, spilled)
         looked_at = [
-            _Source(source, number, part, scale, strides_s, seed, spilled, correct_offset, say)
+            _Source(source, number, part, _Terms(scale, strides_s, seed, spilled, correct_offset, not only), say)
             for number, (source, part) in enumerate(zip(sources, found, strict=True))
         ]
         looked = [one for source in looked_at for one in source.looked]
@@ -293,7 +313,7 @@ def prepare(sources, scale, folder, seed=1, most_s=MOST_S, correct_offset=False,
             raise MaterialError(f"only {kept} pictures of the newest tenth can be used, too few to measure on")
         corpus.write_index(folder / "heldout", items, scale, sources=facts)
         manifest = {"scale": scale, "seed": seed, "sources": facts, "held_out_pictures": kept}
-        if not held_out_only:
+        if not only:
             trained = [one for one in looked if not one.span.held_out]
             items, left_out = _store(folder / "corpus", trained, scale, forbidden)
             if not items:

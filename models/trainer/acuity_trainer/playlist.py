@@ -16,7 +16,7 @@ _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 _VARIABLE = re.compile(r"\{\$([A-Za-z0-9_-]+)\}")
 
 
-class PlaylistError(ValueError):
+class PlaylistError(RuntimeError):
     """A playlist that cannot be used; the message says which and why."""
 
 
@@ -126,13 +126,10 @@ def multivariant(text, base):
 def _byte_range(text, uri, following, where):
     """A Piece from `length[@offset]`; without an offset it goes on after `following` = (uri, next offset)."""
     length, _, offset = text.strip('"').partition("@")
-    try:
-        start = int(offset) if offset else (following[1] if following and following[0] == uri else None)
-        if start is None:
-            raise PlaylistError(f"{where}: a byte range without an offset follows no range of the same file")
-        return Piece(uri, start, int(length))
-    except ValueError as wrong:
-        raise PlaylistError(f"{where}: byte range {text!r} is not one") from wrong
+    start = int(offset) if offset else (following[1] if following and following[0] == uri else None)
+    if start is None:
+        raise PlaylistError(f"{where}: a byte range without an offset follows no range of the same file")
+    return Piece(uri, start, int(length))
 
 
 def _key(line, base):
@@ -157,12 +154,19 @@ def _wall_clock(text):
 
 def media(text, base):
     """The media playlist that was found at `base`, its segments in order."""
+    try:
+        return _media(text, base)
+    except ValueError as wrong:
+        raise PlaylistError(f"{base}: {wrong}") from wrong
+
+
+def _media(text, base):
     segments, now_s, wall_s, epoch, sequence = [], 0.0, None, 0, 0
     duration_s, span, following, init, key, gap, ended = None, None, None, None, None, False, False
     for line in _lines(text, base):
         tag, _, value = line.partition(":")
         if tag == "#EXT-X-MEDIA-SEQUENCE":
-            sequence = int(value)
+            sequence = int(value or 0)
         elif tag == "#EXTINF":
             try:
                 duration_s = float(value.split(",")[0])

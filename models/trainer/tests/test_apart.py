@@ -25,11 +25,19 @@ def told(*ranges, digest=FILM):
 
 class Check(unittest.TestCase):
     def test_a_test_clip_in_an_index_is_found(self):
-        self.assertEqual(apart.faults(told([0, 5], digest=CLIP), {CLIP: "clip"}), [f"index: trained on clip ({CLIP[:16]})"])
+        self.assertEqual(
+            apart.faults(told([0, 5], digest=CLIP), {CLIP: "clip"}), [f"index: trained on clip ({CLIP[:16]})"]
+        )
         self.assertEqual(apart.faults(told([0, 5]), {CLIP: "clip"}), [])
 
     def test_a_stretch_that_touches_the_tests_is_found(self):
-        for stretch, fine in (([0, 98], True), ([0, 99.5], False), ([110, 111], False), ([116.5, 130], False), ([118, 130], True)):
+        for stretch, fine in (
+            ([0, 98], True),
+            ([0, 99.5], False),
+            ([110, 111], False),
+            ([116.5, 130], False),
+            ([118, 130], True),
+        ):
             self.assertEqual(apart.faults(told(stretch), {}, [CUT]) == [], fine, stretch)
         self.assertTrue(apart.faults(told([0, 98], [90, 105]), {}, [CUT]))
 

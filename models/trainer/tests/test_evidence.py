@@ -12,8 +12,8 @@ from acuity_trainer.evidence import bjontegaard, clips, plan, rows, score, vmaf
 
 from .test_media import textured
 
-# The example in the README of FAU-LMS' `bjontegaard` package, and the one that Python ports of VCEG-M33 carry; expected values
-# are what that package's version 1.3.0 gives, which agrees with JVET's sheet to ten digits.
+# The example in the README of FAU-LMS' `bjontegaard` package, and the one that Python ports of VCEG-M33 carry; expected
+# values are what that package's version 1.3.0 gives, which agrees with JVET's sheet to ten digits.
 X265 = (
     list(zip([9487.76, 4593.60, 2486.44, 1358.24], [40.037, 38.615, 36.845, 34.851], strict=True)),
     list(zip([9787.80, 4469.00, 2451.52, 1356.24], [40.121, 38.651, 36.970, 34.987], strict=True)),
@@ -26,7 +26,10 @@ VCEG = (
 
 class Bjontegaard(unittest.TestCase):
     def test_published_examples(self):
-        for curves, pchip, cubic in ((X265, -4.417485350589, -4.420462706026), (VCEG, 31.379878202398, 31.397374054909)):
+        for curves, pchip, cubic in (
+            (X265, -4.417485350589, -4.420462706026),
+            (VCEG, 31.379878202398, 31.397374054909),
+        ):
             self.assertAlmostEqual(bjontegaard.delta_rate(*curves), pchip, 7)
             self.assertAlmostEqual(bjontegaard.delta_rate(*curves, method="cubic"), cubic, 7)
 
@@ -61,7 +64,16 @@ class Bjontegaard(unittest.TestCase):
 
 class Rows(unittest.TestCase):
     def row(self, **more):
-        return {"clip": "a", "protocol": "coded", "scale": 2, "kbps": 600, "every": 1, "method": "lanczos", "psnr_db": 30.123456, **more}
+        return {
+            "clip": "a",
+            "protocol": "coded",
+            "scale": 2,
+            "kbps": 600,
+            "every": 1,
+            "method": "lanczos",
+            "psnr_db": 30.123456,
+            **more,
+        }
 
     def test_what_is_written_is_what_is_read(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -92,8 +104,12 @@ class Plan(unittest.TestCase):
 
     def test_the_shipped_plan_covers_what_the_document_claims(self):
         whole = plan.load()
-        coded = {kbps for run in whole.runs if run.protocol == "coded" and run.scale == 2 and "freedoom1_demo2" in run.clips
-                 and run.every == 1 for kbps in run.kbps}  # fmt: skip
+        coded = {
+            kbps
+            for run in whole.runs
+            if run.protocol == "coded" and run.scale == 2 and "freedoom1_demo2" in run.clips and run.every == 1
+            for kbps in run.kbps
+        }
         self.assertLessEqual({150, 300, 600, 1000, 1500}, coded)
         clean = {run.scale for run in whole.runs if run.protocol == "clean"}
         self.assertEqual(clean, {2, 3, 4})
@@ -144,7 +160,9 @@ class Figures(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("ffmpeg"), "there is no ffmpeg command")
     def test_plain_scalers_in_parts_are_the_scaler_as_a_whole(self):
-        low = media.frames_from_luma(np.concatenate([textured(12, seed=seed) for seed in range(score.CHUNK_FRAMES // 12 + 1)]))
+        low = media.frames_from_luma(
+            np.concatenate([textured(12, seed=seed) for seed in range(score.CHUNK_FRAMES // 12 + 1)])
+        )
         whole = media.scale(low, 256, 192, "lanczos").luma
         np.testing.assert_array_equal(np.stack(list(score.plain(low, 256, 192, "lanczos"))), whole)
         np.testing.assert_array_equal(np.stack(list(score.plain(low, 256, 192, "lanczos", 7))), whole[::7])

@@ -9,13 +9,13 @@ from . import plan
 ROOT = Path(__file__).resolve().parents[4]
 DOCS = ROOT / "docs"
 EPILOG = """\
-  python3 -m acuity_trainer.evidence all --models DIR --recordings DIR    everything that is not measured yet, then the document
+  python3 -m acuity_trainer.evidence all --models DIR --recordings DIR  what is not measured yet, then the document
   python3 -m acuity_trainer.evidence missing                              what the plan still wants
   python3 -m acuity_trainer.evidence apart --corpus DIR                   no test picture in any training material
 
-Needs requirements.lock and requirements-evidence.lock. `measure` may be stopped at any time and goes on where it was; a row is
-measured again only when its model's or clip's bytes are others. Networks trained on clean pictures do not ship: `--models`
-names the folders they are in.
+Needs requirements.lock and requirements-evidence.lock. `measure` may be stopped at any time and goes on where it was; a
+row is measured again only when its model's or clip's bytes are others. Networks trained on clean pictures do not ship:
+`--models` names the folders they are in.
 """
 
 
@@ -33,7 +33,9 @@ def _measure(options):
     from . import measure
 
     tools = _tools(options)
-    written, finished = measure.run_plan(plan.load(options.plan), options.out, tools, options.only, options.minutes * 60.0)
+    written, finished = measure.run_plan(
+        plan.load(options.plan), options.out, tools, options.only, options.minutes * 60.0
+    )
     measure.read_costs(options.out, options.zoo)
     print(f"{written} rows measured" + ("" if finished else "; time is up, call again"))
 
@@ -58,7 +60,7 @@ def _render(options):
     whole = plan.load(options.plan)
     results = document.Results(options.out, whole)
     plots.draw_all(results, options.out)
-    document.write(results, options.document)
+    document.write(results, options.document, options.out)
     print(f"wrote {options.document.name} from {len(results.quality)} rows")
 
 
@@ -75,7 +77,9 @@ def _missing(options):
 def _apart(options):
     from . import apart
 
-    faults = apart.check(plan.load(options.plan), options.zoo, options.corpus or (), options.models or (), options.shared)
+    faults = apart.check(
+        plan.load(options.plan), options.zoo, options.corpus or (), options.models or (), options.shared
+    )
     for fault in faults:
         print(fault)
     if faults:
@@ -102,11 +106,16 @@ COMMANDS = {
 def parser():
     """The command line."""
     top = argparse.ArgumentParser(
-        prog="acuity_trainer.evidence", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="acuity_trainer.evidence",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (action, text) in COMMANDS.items():
-        sub = commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub = commands.add_parser(
+            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
         sub.set_defaults(action=action)
         sub.add_argument("--plan", type=Path, default=plan.DEFAULT, help="the manifest")
         sub.add_argument("--out", type=Path, default=DOCS / "content-aware", help="folder of the CSV files and plots")
@@ -119,7 +128,9 @@ def parser():
         sub.add_argument("--threads", type=int, default=2, help="of ONNX Runtime and libvmaf")
         sub.add_argument("--frames", type=int, default=0, help="of each clip at most, for trying out; 0: all")
         sub.add_argument("--only", default="", help="only this clip or protocol (time: part of a model's name)")
-        sub.add_argument("--minutes", type=float, default=0.0, help="begin no new cell after so long; 0: go on to the end")
+        sub.add_argument(
+            "--minutes", type=float, default=0.0, help="begin no new cell after so long; 0: go on to the end"
+        )
         sub.add_argument("--runs", type=int, default=60, help="frames to time; the quickest counts")
         sub.add_argument("--corpus", type=Path, action="append", help="a training corpus' folder, for `apart`")
     return top

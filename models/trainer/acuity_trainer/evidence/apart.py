@@ -1,8 +1,8 @@
 """No test picture in any training material: by digests, by stretches of time, and by what the pictures look like.
 
 What was trained on is read from where it is told: the records in the zoo, the ONNX files' own metadata, and
-the `index.json` of any corpus at hand. What must not be among it: the plan's clips that no model may have seen, `testlist`'s
-digests, and the stretches of longer works that test clips were cut from (`[[cut]]` in the plan).
+the `index.json` of any corpus at hand. What must not be among it: the plan's clips that no model may have seen,
+`testlist`'s digests, and the stretches of longer works that test clips were cut from (`[[cut]]` in the plan).
 """
 
 import json
@@ -26,7 +26,7 @@ BLOCK = 16
 
 @dataclass(frozen=True)
 class Material:
-    """A piece of training material: who tells it, its digest (or the first 16 digits), its stretches (empty: all of it)."""
+    """A piece of training material: who tells it, its digest or the beginning of it, its stretches (empty: all)."""
 
     told_in: str
     sha256: str
@@ -89,7 +89,7 @@ def materials(zoo, corpora=(), models=()):
 
 
 def forbidden(whole, shared=None):
-    """{digest: clip} of all that is only measured: testlist's files, and the plan's unseen clips where their files are."""
+    """{digest: clip} of all that is only measured: testlist's files, and the plan's unseen clips that are here."""
     known = dict(testlist.listing()[0])
     for clip in whole.clips.values():
         path = Path(shared) / clip.path if shared else None
@@ -109,7 +109,11 @@ def faults(told, known, cuts=()):
     """What is wrong, as sentences: `told` are Materials, `known` {digest: test clip}, `cuts` Cuts."""
     found = []
     for one in told:
-        found += [f"{one.told_in}: trained on {clip} ({one.sha256[:16]})" for digest, clip in known.items() if _same(digest, one.sha256)]
+        found += [
+            f"{one.told_in}: trained on {clip} ({one.sha256[:16]})"
+            for digest, clip in known.items()
+            if _same(digest, one.sha256)
+        ]
         for cut in cuts:
             if not _same(cut.sha256, one.sha256):
                 continue

@@ -52,8 +52,13 @@ class Pchip:
             start, end = max(low, self.x[piece]), min(high, self.x[piece + 1])
             for bound, sign in ((start, -1.0), (end, 1.0)) if end > start else ():
                 t = bound - self.x[piece]
-                total += sign * t * (
-                    self.y[piece] + t * (self.slopes[piece] / 2 + t * (self.square[piece] / 3 + t * self.cubic[piece] / 4))
+                total += (
+                    sign
+                    * t
+                    * (
+                        self.y[piece]
+                        + t * (self.slopes[piece] / 2 + t * (self.square[piece] / 3 + t * self.cubic[piece] / 4))
+                    )
                 )
         return total
 

@@ -72,7 +72,7 @@ class Store:
         return self._digests[clip.name]
 
     def _kept(self, key, make):
-        """Frames from disk, or made (`make` gives Frames and a dictionary of facts) and put there; and path and facts."""
+        """(Frames, path, facts) from disk, or made (`make` gives Frames and facts) and put there."""
         path, facts = self.folder / f"{key}.yuv", self.folder / f"{key}.json"
         if not (path.exists() and facts.exists()):
             frames, told = make()

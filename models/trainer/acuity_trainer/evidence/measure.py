@@ -90,8 +90,13 @@ def missing(whole, table):
 
 def _key(run, clip, kbps, method):
     return {
-        "clip": clip.name, "protocol": run.protocol, "scale": run.scale, "kbps": kbps, "every": run.every, "method": method
-    }  # fmt: skip
+        "clip": clip.name,
+        "protocol": run.protocol,
+        "scale": run.scale,
+        "kbps": kbps,
+        "every": run.every,
+        "method": method,
+    }
 
 
 def _done(table, key, model_sha, clip_sha):
@@ -119,7 +124,8 @@ def run_cell(run, clip, kbps, methods, table, tools):
         row = table.put({**_key(run, clip, kbps, name), **facts, **figures, "clip_sha256": clip_sha})
         tools.say(
             f"{clip.name} {run.protocol} x{run.scale} {kbps}: {name} {row['psnr_db']:.3f} dB, SSIM {row['ssim']:.4f}, "
-            f"VMAF {row['vmaf'] or 0:.2f}, NEG {row['vmaf_neg'] or 0:.2f}; {row['frames']} frames in {time.monotonic() - started:.0f} s"
+            f"VMAF {row['vmaf'] or 0:.2f}, NEG {row['vmaf_neg'] or 0:.2f}; "
+            f"{row['frames']} frames in {time.monotonic() - started:.0f} s"
         )
     return len(todo)
 
@@ -127,7 +133,13 @@ def run_cell(run, clip, kbps, methods, table, tools):
 def _measured(run, clip, kbps, name, sha, high, low, tools):
     """(figures, facts) of one method in one cell."""
     luma, every = high.frames.luma, run.every
-    facts = {"category": "plain", "fps": high.fps, "kbps_measured": low.kbps, "model_sha256": sha, "low_sha256": low.sha256}
+    facts = {
+        "category": "plain",
+        "fps": high.fps,
+        "kbps_measured": low.kbps,
+        "model_sha256": sha,
+        "low_sha256": low.sha256,
+    }
     if name in PLAIN:
         pictures = score.plain(low.frames, high.frames.width, high.frames.height, name, every)
     elif name == NATIVE:
@@ -138,8 +150,11 @@ def _measured(run, clip, kbps, name, sha, high, low, tools):
         data, _ = find_model(name, tools)
         named = plan.model(name)
         facts |= {
-            "category": clip.category(named.cluster), "cluster": named.cluster, "tier": named.tier, "trained_for": named.trained_for
-        }  # fmt: skip
+            "category": clip.category(named.cluster),
+            "cluster": named.cluster,
+            "tier": named.tier,
+            "trained_for": named.trained_for,
+        }
         session = export.session(data, tools.threads)
         pictures = (export.upscale(session, plane) for plane in low.frames.luma[::every])
     if every > 1:
@@ -165,7 +180,7 @@ def run_plan(whole, folder, tools, only=None, seconds=0.0):
 
 
 def read_costs(folder, zoo):
-    """Takes the milliseconds a frame over from the zoo's catalogue: (tier, scale, machine) at the low size it was timed with."""
+    """Takes the milliseconds a frame over from the zoo's catalogue, at the low size they were timed with."""
     table = rows.Table(rows.COST, folder)
     for entry in catalogue.read(Path(zoo) / "catalogue.toml"):
         measured = entry["measured"]
@@ -173,7 +188,14 @@ def read_costs(folder, zoo):
         known = table.get(**key)
         # Models of one tier and scale are one graph; the quickest measurement is the least disturbed one.
         if known is None or measured["ms_per_frame"] < known["ms_per_frame"]:
-            table.put({**key, "ms_per_frame": measured["ms_per_frame"], "parameters": entry["parameters"], "from": entry["id"]})
+            table.put(
+                {
+                    **key,
+                    "ms_per_frame": measured["ms_per_frame"],
+                    "parameters": entry["parameters"],
+                    "from": entry["id"],
+                }
+            )
     return table
 
 
@@ -189,7 +211,14 @@ def time_models(names, folder, tools, runs=60):
         width, height = 1280 // named.scale & ~1, 720 // named.scale
         took = evaluate.milliseconds_per_frame(found[0], tools.threads, runs, width, height)
         parameters = model_row(name, *found)["parameters"]
-        table.put({
-            "tier": named.tier, "scale": named.scale, "machine": machine, "ms_per_frame": took, "parameters": parameters, "from": name
-        })  # fmt: skip
+        table.put(
+            {
+                "tier": named.tier,
+                "scale": named.scale,
+                "machine": machine,
+                "ms_per_frame": took,
+                "parameters": parameters,
+                "from": name,
+            }
+        )
         tools.say(f"{name}: {took:.1f} ms a frame, {machine}")

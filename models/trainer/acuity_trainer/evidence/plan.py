@@ -10,7 +10,7 @@ from .. import contract
 DEFAULT = Path(__file__).with_name("plan.toml")
 PROTOCOLS = ("coded", "clean")
 NAME = re.compile(
-    r"(?P<cluster>[a-z0-9_]{1,32})-x(?P<scale>[234])-(?P<tier>%s)(?P<clean>-clean)?" % "|".join(contract.TIERS)
+    rf"(?P<cluster>[a-z0-9_]{{1,32}})-x(?P<scale>[234])-(?P<tier>{'|'.join(contract.TIERS)})(?P<clean>-clean)?"
 )
 
 

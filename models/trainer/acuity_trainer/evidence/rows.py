@@ -12,10 +12,24 @@ QUALITY = {
     "file": "quality.csv",
     "key": ("clip", "protocol", "scale", "kbps", "every", "method"),
     "rest": (
-        "category", "cluster", "tier", "trained_for", "frames", "fps", "kbps_measured", "psnr_db", "ssim", "vmaf", "vmaf_neg",
-        "temporal_db", "flicker", "model_sha256", "clip_sha256", "low_sha256",
+        "category",
+        "cluster",
+        "tier",
+        "trained_for",
+        "frames",
+        "fps",
+        "kbps_measured",
+        "psnr_db",
+        "ssim",
+        "vmaf",
+        "vmaf_neg",
+        "temporal_db",
+        "flicker",
+        "model_sha256",
+        "clip_sha256",
+        "low_sha256",
     ),
-}  # fmt: skip
+}
 MODELS = {
     "file": "models.csv",
     "key": ("model",),
@@ -27,8 +41,28 @@ COST = {
     "rest": ("ms_per_frame", "parameters", "from"),
 }
 WHOLE = {"scale", "kbps", "every", "frames", "parameters", "bytes", "steps"}
-REAL = {"fps", "kbps_measured", "psnr_db", "ssim", "vmaf", "vmaf_neg", "temporal_db", "flicker", "elapsed_s", "ms_per_frame"}
-DIGITS = {"psnr_db": 4, "ssim": 5, "vmaf": 3, "vmaf_neg": 3, "temporal_db": 4, "flicker": 4, "kbps_measured": 1, "fps": 3}
+REAL = {
+    "fps",
+    "kbps_measured",
+    "psnr_db",
+    "ssim",
+    "vmaf",
+    "vmaf_neg",
+    "temporal_db",
+    "flicker",
+    "elapsed_s",
+    "ms_per_frame",
+}
+DIGITS = {
+    "psnr_db": 4,
+    "ssim": 5,
+    "vmaf": 3,
+    "vmaf_neg": 3,
+    "temporal_db": 4,
+    "flicker": 4,
+    "kbps_measured": 1,
+    "fps": 3,
+}
 
 
 def _read(field, text):

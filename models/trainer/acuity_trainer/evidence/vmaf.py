@@ -1,8 +1,8 @@
 """SSIM, VMAF and VMAF-NEG from the FFmpeg that PyPI's `imageio-ffmpeg` carries (requirements-evidence.lock pins it).
 
-Debian's FFmpeg has no libvmaf. Both pictures go in as raw yuv420p at one made-up frame rate, so they are paired by index;
-all figures are of luma, whatever chroma is. Nothing here converts a pixel: `-pix_fmt gray`
-would stretch the range and move every figure.
+Debian's FFmpeg has no libvmaf. Both pictures go in as raw yuv420p at one made-up frame rate, so they are paired by
+index; all figures are of luma, whatever chroma is. Nothing here converts a pixel: `-pix_fmt gray` would stretch the
+range and move every figure.
 """
 
 import contextlib
