@@ -244,7 +244,8 @@ def write_index(folder, items, scale=contract.SCALE, **facts):
 class Corpus:
     """Random aligned patches from a built corpus: the generic one, or pairs of one cluster."""
 
-    # Shares of a batch by kind in the generic corpus. Coded video rules; clean stills keep the networks honest on clean input.
+    # Shares of a batch by kind in the generic corpus. Coded video rules; clean stills keep the networks honest on
+    # clean input.
     SHARES = {"clip": 0.34, "photograph": 0.24, "tiled_world": 0.14, "corridor": 0.12, "still": 0.1, "desktop": 0.06}
 
     def __init__(self, folder):
@@ -264,8 +265,8 @@ class Corpus:
         self.kinds = list(self.share_of)
         shares = np.array(list(self.share_of.values()))
         self.cumulative = np.cumsum(shares / shares.sum())
-        # An item's chance follows how many pictures it has; in the generic corpus less than in full, because its clips are
-        # of very unequal length and none must be seen too often.
+        # An item's chance follows how many pictures it has; in the generic corpus less than in full, because its clips
+        # are of very unequal length and none must be seen too often.
         self.chances = {}
         for kind, items in self.items.items():
             weights = np.array([len(high) for _, high, _ in items], float) ** (0.75 if kind in self.SHARES else 1.0)
@@ -318,7 +319,9 @@ class Corpus:
             low = np.pad(low, ((0, size - side), (0, size - side)), mode="symmetric")
             rest = scale * (size - side)
             high = np.pad(high, ((0, rest), (0, rest)), mode="symmetric")
-        turn = below(draws[8], 8)
+        # One cluster has an up and a left: text, a HUD, the light's side. A small network should not spend itself on
+        # the rest.
+        turn = below(draws[8], 8) if kind in self.SHARES else 0
         if turn & 4:
             low, high = low.T, high.T
         if turn & 1:

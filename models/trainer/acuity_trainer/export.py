@@ -12,7 +12,8 @@ A VDSR interpolates first and works at target resolution:
 
     luma u8 -> Cast -+-> Pad(edge, all) -> Conv 5x5 (interpolation) -> DepthToSpace [-> Slice]
                      |       -> Conv 3x3 + Relu -> (Conv 3x3 + Relu) * n -> Conv 3x3 ---+
-                     +-> Pad(edge, 2) -> Conv 5x5 (interpolation) -> DepthToSpace ------+-> Add -> Clip -> Cast -> luma_out u8
+                     +-> Pad(edge, 2) -> Conv 5x5 (interpolation) -> DepthToSpace ------+-> Add
+    -> Clip -> Cast -> luma_out u8
 
 Scaling to 0..1 and back is folded into the first and last kernels, rounding (+0.5
 before a cast that truncates) into the last bias.

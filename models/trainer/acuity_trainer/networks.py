@@ -1,8 +1,8 @@
 """The networks, every tier of them: luma in, luma of two to four times the size out.
 
 The small tiers are a plain chain of 3x3 convolutions at low resolution, then a pixel shuffle (`UpscaleNet`). The
-VDSR tiers (Kim et al., 2016; the sizes of "How will Deep Learning Change Internet Video Delivery?", HotNets 2017) work at
-target resolution on the interpolated picture (`Vdsr`): dearer by far, and the paper's own point of comparison.
+VDSR tiers (Kim et al., 2016; the sizes of "How will Deep Learning Change Internet Video Delivery?", HotNets 2017) work
+at target resolution on the interpolated picture (`Vdsr`): dearer by far, and the paper's own point of comparison.
 
 Trained over-parameterised and exported plain. Every convolution of the chain is
 held as a wide one times a 1x1 projection, plus identity (Bhardwaj et al.,
@@ -106,7 +106,7 @@ class _Net(nn.Module):
     def _detail(self, x, bfloat16):
         """What the chain of convolutions adds. Kernels and the first layer are single precision in any case.
 
-        A picture in bfloat16 would be rounded to whole code values before the network saw it; what comes after it may be.
+        A picture in bfloat16 would be rounded to whole code values before the network saw it; what comes after may be.
         """
         kind = torch.bfloat16 if bfloat16 else torch.float32
         features = functional.relu(self.head(x)).to(kind)
@@ -189,8 +189,9 @@ def build(tier, scale=2):
 def widened(network, tier, scale=None):
     """A network of a dearer tier, or of another scale, that begins where `network` is.
 
-    The first channels carry `network`'s own kernels. New ones begin at random and reach nothing that `network` computes,
-    new layers pass everything on, so the very same picture comes out. Another scale takes over all but phases and tail.
+    The first channels carry `network`'s own kernels. New ones begin at random and reach nothing that `network`
+    computes, new layers pass everything on, so the very same picture comes out. Another scale takes over all but
+    phases and tail.
     """
     scale = scale or network.scale
     fresh = build(tier, scale)
@@ -210,7 +211,7 @@ def widened(network, tier, scale=None):
 
 def from_layers(layers):
     """The network of an exported model (its `collapsed()` arrays), ready to be trained on."""
-    kernels = {name: (torch.from_numpy(weight).float(), torch.from_numpy(bias).float()) for name, weight, bias in layers}
+    kernels = {name: (torch.tensor(weight).float(), torch.tensor(bias).float()) for name, weight, bias in layers}
     scale, vdsr = shape_of(layers)
     channels, depth = kernels["head"][0].shape[0], sum(name.startswith("body") for name in kernels)
     network = Vdsr(channels, depth + 2, scale) if vdsr else UpscaleNet(channels, depth, scale)

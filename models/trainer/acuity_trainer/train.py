@@ -6,8 +6,8 @@ follows the steps; a time budget, when given, moves it on faster and makes the r
 depend on the machine's speed, which the record then says.
 
 Speed is quality here, since the budget is minutes of a CPU: the body of the network runs in bfloat16 where the
-processor multiplies that itself (twice as fast; interpolation, first layer and loss stay in single precision), a patch is
-cut by what the layers see instead of being padded, and patches come from memory maps without copies on the way.
+processor multiplies that itself (twice as fast; interpolation, first layer and loss stay in single precision), a
+patch is cut by what the layers see instead of being padded, and patches come from memory maps without copies.
 """
 
 import copy
@@ -59,8 +59,8 @@ class Settings:
     ema: float = 0.999
     # Part of the schedule with the robust loss; the rest minimises squared error, which is what PSNR counts.
     robust_share: float = 0.25
-    # Squared error relative to the plain scaler's on the same frame: for many kinds of video at once. One kind is better off
-    # with the squared error itself, which is what its PSNR counts.
+    # Squared error relative to the plain scaler's on the same frame: for many kinds of video at once. One kind is
+    # better off with the squared error itself, which is what its PSNR counts.
     relative: bool = True
     bfloat16: bool = field(default_factory=has_bfloat16)
     budget_s: float = 0.0

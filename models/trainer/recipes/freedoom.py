@@ -28,15 +28,22 @@ PLAYER = "/usr/games/dsda-doom"
 TICS_PER_S = 35
 # freedoom1's own demos that are test clips: their levels are never recorded.
 TEST_DEMOS = {("freedoom1", "DEMO2"), ("freedoom1", "DEMO3")}
-# Seconds at which parts of a shipped demo begin; parts are as long as a bot's walk.
-DEMO_PARTS_S = (3, 22, 44, 70, 100, 130, 160)
+# Seconds at which the parts of the shipped demos begin that are recorded; parts are as long as a bot's walk.
+DEMO_PARTS_S = {
+    ("freedoom1", "DEMO1"): (3, 22),
+    ("freedoom1", "DEMO4"): (3, 22, 44, 70, 100, 130, 160),
+    ("freedoom2", "DEMO1"): (3, 22),
+    ("freedoom2", "DEMO2"): (3, 22, 44, 70, 100),
+    ("freedoom2", "DEMO3"): (3,),
+}
 # The test clip's own episode first: its other levels share the artists' themes with it.
 BOT_LEVELS = {
-    "freedoom1": [(2, m) for m in (1, 2, 4, 5, 6, 7, 8)] + [(1, 1), (1, 3), (1, 6), (3, 1), (3, 2), (3, 5), (4, 1), (4, 3)],
-    "freedoom2": [(1, m) for m in (1, 4, 6, 8, 12, 18, 20, 24, 28)],
+    "freedoom1": [(2, m) for m in (1, 2, 4, 5, 6, 7, 8)] + [(1, 1), (1, 3), (1, 6), (3, 1), (3, 2)],
+    "freedoom2": [(1, m) for m in (1, 4, 6, 8, 12, 18, 20)],
 }
 
-# The game's own arithmetic: thrust a tic at a run, friction, and what a player can pass (linuxdoom's p_user.c, p_mobj.c, p_map.c).
+# The game's own arithmetic: thrust a tic at a run, friction, and what a player can pass (linuxdoom's p_user.c, p_mobj.c
+# and p_map.c).
 RUN, FRICTION, RADIUS, TALLNESS, STEP = 50, 0.90625, 16, 56, 24
 ATTACK, USE = 1, 2
 SIGHT = 1600.0
@@ -127,7 +134,8 @@ def walk(level, tics, seed):
         ahead = level.free(x, y, heading)
         if tic % 14 == 0 or ahead < 120:
             turns = rng.uniform(-1, 1, 9) * np.radians(75 if ahead > 200 else 170)
-            ways = [min(level.free(x, y, heading + turn), 900) - 160 * abs(turn) + rng.uniform(0, 260) for turn in turns]
+            ways = [min(level.free(x, y, heading + turn), 900) - 160 * abs(turn) for turn in turns]
+            ways += rng.uniform(0, 260, len(turns))
             if tic % 14 == 0 or abs(wanted - heading) < 0.1:
                 wanted = heading + float(turns[int(np.argmax(ways))])
             strafe = int(rng.choice([0, 0, 0, -24, 24]))
@@ -158,11 +166,13 @@ def record(wad, demo, path, size, fps, skip_s=0):
     """Plays `demo` (bytes) in `wad` and writes the picture to `path`; there is no sound while it skips."""
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / ".dsda-doom").mkdir()
+        video = "ffmpeg -loglevel error -f rawvideo -pix_fmt rgb24 -r %r -s %wx%h -i - "
+        video += "-c:v libx264 -preset veryfast -crf 12 -pix_fmt yuv420p -y temp_v.nut"
         (Path(home) / ".dsda-doom" / "dsda-doom.cfg").write_text(
             f"""screen_resolution              "{size}"
 hudadd_demoprogressbar         0
 cap_soundcommand               "cat >temp_a.nut"
-cap_videocommand               "ffmpeg -loglevel error -f rawvideo -pix_fmt rgb24 -r %r -s %wx%h -i - -c:v libx264 -preset veryfast -crf 12 -pix_fmt yuv420p -y temp_v.nut"
+cap_videocommand               "{video}"
 cap_muxcommand                 "ffmpeg -loglevel error -i temp_v.nut -c copy -y %f"
 cap_tempfile1                  "temp_a.nut"
 cap_tempfile2                  "temp_v.nut"
@@ -200,10 +210,11 @@ def clips(seconds, seed):
         for name, demo in demos.items():
             if (wad, name) in TEST_DEMOS or level_of(wad, demo) in banned:
                 continue
-            for start_s in DEMO_PARTS_S:
+            for start_s in DEMO_PARTS_S.get((wad, name), ()):
                 end = 13 + 4 * round((start_s + seconds) * TICS_PER_S)
                 if end < len(demo):
-                    found.append((f"{wad}-{name.lower()}-{start_s:03d}s", wad, level_of(wad, demo), demo[:end] + b"\x80", start_s))
+                    part = f"{wad}-{name.lower()}-{start_s:03d}s"
+                    found.append((part, wad, level_of(wad, demo), demo[:end] + b"\x80", start_s))
         for index, (episode, number) in enumerate(levels):
             level = marker(wad, episode, number)
             if level in banned:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Makes a corpus of pairs out of clips: high pictures, and the low renditions an origin would make of them.
 
-The shipped clusters' networks were trained on what this writes. The low rendition is the high one through swscale's bicubic
-and libx264 at the rates below (for 640x360 at 30 frames a second; other sizes in proportion), then decoded again; `--clean`
-leaves the encoder out, for the field's own protocol. Frames are paired by index: nothing is dropped on the way.
+The shipped clusters' networks were trained on what this writes. The low rendition is the high one through swscale's
+bicubic and libx264 at the rates below (for 640x360 at 30 frames a second; other sizes in proportion), then decoded
+again; `--clean` leaves the encoder out, for the field's own protocol. Frames are paired by index: nothing is dropped on
+the way.
 
     python3 recipes/renditions.py OUT --cluster NAME [--scale 2] [--clean] [--every 5] CLIP[@START_S-END_S]...
 
