@@ -41,6 +41,12 @@ class Check(unittest.TestCase):
             self.assertEqual(apart.faults(told(stretch), {}, [CUT]) == [], fine, stretch)
         self.assertTrue(apart.faults(told([0, 98], [90, 105]), {}, [CUT]))
 
+    def test_the_plans_own_cut_is_guarded(self):
+        cuts = plan.load().cuts
+        film = next(cut for cut in cuts if cut.clip == "bbb")
+        self.assertEqual(apart.faults(told([26, 34], digest=film.sha256), {}, cuts), [])
+        self.assertEqual(len(apart.faults(told([15, 23], digest=film.sha256), {}, cuts)), 1)
+
     def test_a_work_without_stretches_counts_whole(self):
         self.assertIn("all of the work", apart.faults(told(), {}, [CUT])[0])
 
