@@ -88,9 +88,9 @@ class Rows(unittest.TestCase):
     def test_a_new_digest_replaces_the_row(self):
         with tempfile.TemporaryDirectory() as folder:
             table = rows.Table(rows.QUALITY, folder)
-            table.put(self.row(model_sha256="aa"))
-            table.put(self.row(model_sha256="bb", psnr_db=31.0))
-            self.assertEqual([row["model_sha256"] for row in rows.Table(rows.QUALITY, folder)], ["bb"])
+            table.put(self.row(graph_sha256="aa"))
+            table.put(self.row(graph_sha256="bb", psnr_db=31.0))
+            self.assertEqual([row["graph_sha256"] for row in rows.Table(rows.QUALITY, folder)], ["bb"])
 
 
 class Plan(unittest.TestCase):

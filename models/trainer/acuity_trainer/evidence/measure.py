@@ -24,19 +24,28 @@ class Tools:
     say: object = print
 
 
+def graph_digest(data):
+    """SHA-256 of a model's graph with all weights, which is what makes its pictures; its metadata may change."""
+    import onnx
+
+    graph = onnx.load_from_string(data).graph
+    graph.name = ""
+    return hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
+
+
 def find_model(name, tools):
-    """(bytes, SHA-256) of a model's file, or None; one that was trained on clean pictures never comes from the zoo."""
+    """(bytes, digest of its graph) of a model, or None; one trained on clean pictures never comes from the zoo."""
     places = [Path(folder) / f"{name}.onnx" for folder in tools.models]
     if not name.endswith("-clean"):
         places.append(Path(tools.zoo) / f"{name}.onnx")
     for path in places:
         if path.exists():
             data = path.read_bytes()
-            return data, hashlib.sha256(data).hexdigest()
+            return data, graph_digest(data)
     return None
 
 
-def model_row(name, data, sha256):
+def model_row(name, data, graph_sha256):
     """A row of models.csv, from what the file says about itself."""
     import onnx
 
@@ -52,12 +61,13 @@ def model_row(name, data, sha256):
         "bytes": len(data),
         "steps": int(told["steps"]) if told.get("steps") else None,
         "elapsed_s": float(told["elapsed_s"]) if told.get("elapsed_s") else None,
-        "sha256": sha256,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "graph_sha256": graph_sha256,
     }
 
 
 def cells(whole, tools):
-    """[(run, clip, kbps, methods)] in the plan's order, `methods` = {name: SHA-256 of its model, "" for none}.
+    """[(run, clip, kbps, methods)] in the plan's order, `methods` = {name: digest of its graph, "" for none}.
 
     What has no file yet is left out; `missing` tells it.
     """
@@ -99,9 +109,9 @@ def _key(run, clip, kbps, method):
     }
 
 
-def _done(table, key, model_sha, clip_sha):
+def _done(table, key, graph_sha, clip_sha):
     row = table.get(**key)
-    return row is not None and row["model_sha256"] == model_sha and row["clip_sha256"] == clip_sha
+    return row is not None and row["graph_sha256"] == graph_sha and row["clip_sha256"] == clip_sha
 
 
 def run_cell(run, clip, kbps, methods, table, tools):
@@ -137,7 +147,7 @@ def _measured(run, clip, kbps, name, sha, high, low, tools):
         "category": "plain",
         "fps": high.fps,
         "kbps_measured": low.kbps,
-        "model_sha256": sha,
+        "graph_sha256": sha,
         "low_sha256": low.sha256,
     }
     if name in PLAIN:
@@ -173,8 +183,10 @@ def run_plan(whole, folder, tools, only=None, seconds=0.0):
         if seconds and time.monotonic() - started > seconds:
             return written, False
         for name, sha in methods.items():
-            if sha and (models.get(model=name) or {}).get("sha256") != sha:
-                models.put(model_row(name, find_model(name, tools)[0], sha))
+            if sha:
+                row = model_row(name, find_model(name, tools)[0], sha)
+                if (models.get(model=name) or {}).get("sha256") != row["sha256"]:
+                    models.put(row)
         written += run_cell(run, clip, kbps, methods, table, tools)
     return written, True
 

@@ -25,7 +25,7 @@ QUALITY = {
         "vmaf_neg",
         "temporal_db",
         "flicker",
-        "model_sha256",
+        "graph_sha256",
         "clip_sha256",
         "low_sha256",
     ),
