@@ -5,18 +5,26 @@ import sys
 
 from . import commands
 
+REFUSALS = {"RefusedError", "TestMaterialError"}
+MENDABLE = {
+    "FetchError",
+    "Interrupted",
+    "LadderError",
+    "MaterialError",
+    "MediaError",
+    "NotReproducibleError",
+    "PlaylistError",
+    "PublishError",
+    "SourceError",
+}
+
 
 def _told(error):
     """The exit code of an error that a person can mend, None for any other; by name, so that nothing is imported."""
-    refused = ("RefusedError", "TestMaterialError")
-    mended = (
-        "FetchError LadderError PlaylistError SourceError MediaError MaterialError PublishError NotReproducibleError "
-        "Interrupted CatalogueError"
-    ).split()
     names = {kind.__name__ for kind in type(error).__mro__}
-    if names & set(refused):
+    if names & REFUSALS:
         return commands.REFUSED
-    return commands.FAILED if names & set(mended) else None
+    return commands.FAILED if names & MENDABLE else None
 
 
 def main(arguments=None):

@@ -12,7 +12,7 @@ SIZE_INCHES, DOTS_PER_INCH = (7.0, 3.0), 90
 
 
 def points(run):
-    """The entries of a run's log.jsonl in order of steps, [] where there is none; a resumed run's doubles are dropped."""
+    """The entries of a run's log.jsonl in order of steps, [] where there is none; the last of doubles counts."""
     path = Path(run) / "log.jsonl"
     if not path.exists():
         return []

@@ -92,7 +92,6 @@ def table(scores, names=None):
     best = plain(scores)
     lines = [f"{'':24} {'PSNR-Y dB':>9} {'SSIM':>7} {'over plain':>10}"]
     for name, score in scores.items():
-        lines.append(
-            f"{(names or {}).get(name, name):24} {score.psnr_db:9.3f} {score.ssim:7.4f} {score.psnr_db - best.psnr_db:+10.3f}"
-        )
+        shown, gain_db = (names or {}).get(name, name), score.psnr_db - best.psnr_db
+        lines.append(f"{shown:24} {score.psnr_db:9.3f} {score.ssim:7.4f} {gain_db:+10.3f}")
     return "\n".join(lines)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import corpus, decode, pairs, spans, testlist
+from . import corpus, decode, pairs, testlist
 
 # Pictures of the corpus: enough for an hour of training on two cores, and bounded on disk.
 MOST_FRAMES = 1500
@@ -48,6 +48,13 @@ def _within(pictures, origin_s, span):
             return
         if time_s - origin_s >= span.start_s:
             yield time_s - origin_s, luma
+
+
+def _noting(pictures, times_s):
+    """Passes pictures on and notes when they are shown."""
+    for time_s, luma in pictures:
+        times_s.append(time_s)
+        yield time_s, luma
 
 
 class _Picker:
@@ -113,13 +120,13 @@ def look(span, number, scale, stride_s, seed, folder, shift_frames=0):
     files = span.files(folder)
     low, high = (decode.probe(file) for file in files)
     size = pairs.check_sizes(low, high, scale)
-    pairs.check_rates(low.fps, high.fps)
-    tolerance_s = 0.5 / (low.fps or 30.0)
+    tolerance_s = 0.5 / (max(low.fps, high.fps) or 30.0)
     looked = _Looked(span, number, Path(folder))
     looked.sizes = (low, high)
     # Held-out pictures are the same whatever the seed.
     picker = _Picker(stride_s * (low.fps or 30.0), [0 if span.held_out else seed, number])
     shift_s = 2 * shift_frames * tolerance_s
+    seen = [], []
     if span.cut:
         # A second early: seeking goes by the container's clock, which may start before the pictures do.
         early_s = max(0.0, span.start_s - 1.0)
@@ -128,7 +135,7 @@ def look(span, number, scale, stride_s, seed, folder, shift_frames=0):
     else:
         lows = decode.pictures(files[0])
         highs = ((time_s - shift_s, luma) for time_s, luma in decode.pictures(files[1], size))
-    stepped = pairs.in_step(lows, highs, tolerance_s)
+    stepped = pairs.in_step(_noting(lows, seen[0]), _noting(highs, seen[1]), tolerance_s)
     while True:
         try:
             time_s, low_luma, high_luma = next(stepped)
@@ -144,6 +151,7 @@ def look(span, number, scale, stride_s, seed, folder, shift_frames=0):
         if index % 30 == 0 and sys.stderr.isatty():
             print(f"looking at {span.name}: {time_s:.0f} s ", end="\r", file=sys.stderr, flush=True)
     looked.spill()
+    pairs.check_rates(*seen)
     return looked
 
 

@@ -102,10 +102,12 @@ def check_sizes(low, high, scale):
     return scale * low.width, scale * low.height
 
 
-def check_rates(low_fps, high_fps):
-    """RefusedError where the two have other frame rates, beyond rounding."""
-    if low_fps and high_fps and abs(high_fps / low_fps - 1) > RATE_APART:
-        raise RefusedError("frame rate", f"other frame rates: low {low_fps:.3f}, high {high_fps:.3f} frames a second")
+def check_rates(low_times_s, high_times_s):
+    """RefusedError where the pictures' times say that the two have other frame rates; containers only hint at theirs."""
+    if min(len(low_times_s), len(high_times_s)) > 2:
+        low, high = (1 / max(1e-6, float(np.median(np.diff(times)))) for times in (low_times_s, high_times_s))
+        if abs(high / low - 1) > RATE_APART:
+            raise RefusedError("frame rate", f"other frame rates: low {low:.2f}, high {high:.2f} frames a second")
 
 
 @dataclass
@@ -205,11 +207,10 @@ def _bars(means):
 
 
 def _check_bars(low, high):
-    told = [(name, a, b) for name, a, b in zip(("above", "below", "left", "right"), _bars(low), _bars(high), strict=True)]
+    told = zip(("above", "below", "left", "right"), _bars(low), _bars(high), strict=True)
     other = [(name, a, b) for name, a, b in told if abs(a - b) >= 2]
     if other and not (low.max() < 24 or high.max() < 24):
-        rows = low.shape[1]
-        which = ", ".join(f"{name} {a / rows:.0%} of the height in low and {b / rows:.0%} in high" for name, a, b in other)
+        which = ", ".join(f"{name} {a} blocks in low and {b} in high" for name, a, b in other)
         raise RefusedError("letterbox", f"black bars in one rendition only: {which}")
 
 
@@ -273,7 +274,7 @@ def examine(features, low_width):
     times_s = np.asarray(features.times_s)
     if len(times_s) < 8 or times_s[-1] - times_s[0] < LEAST_S:
         raise RefusedError(
-            "too short", f"only {len(times_s)} pictures of the two renditions have the same timestamps (half a frame apart at most)"
+            "too short", f"only {len(times_s)} pictures of both renditions have the same time, half a frame forgiven"
         )
     low, high = np.stack(features.low), np.stack(features.high)
     windows = _windows(times_s)

@@ -13,8 +13,6 @@ from pathlib import Path
 from . import catalogue, contract, curves, evaluate, export, heldout, networks, records, train
 
 LEAST_GAIN_DB = 0.2
-# A run that began from a generic model and is worth publishing changes the picture; longer names break the catalogue.
-CLUSTER_BYTES = 32
 
 
 class PublishError(RuntimeError):
@@ -43,7 +41,7 @@ def generic_of(zoo, scale, tier):
 
 
 def beginning(zoo, scale, tier):
-    """The ONNX file that training begins with: the generic model of the tier, else of the next smaller one of its kind."""
+    """The ONNX file that training begins with: the generic model of the tier, else of a smaller one of its kind."""
     tiers = list(contract.TIERS)
     family = "layers" in contract.TIERS[tier]
     for other in reversed(tiers[: tiers.index(tier) + 1]):
@@ -68,7 +66,7 @@ def exported(run, origin, tier):
         "steps": facts["step"],
         "settings": json.dumps(facts["settings"], sort_keys=True),
         "history": json.dumps(facts["history"], sort_keys=True),
-        "training_data": f"the cluster's own video ({origin.about}), low renditions as an encoder made them, newest tenth held out",
+        "training_data": f"the cluster's own video ({origin.about}) without its newest tenth, as encoders made it",
     }
     data = export.build(layers, metadata).SerializeToString(deterministic=True)
     return data, metadata, facts["elapsed_s"]

@@ -155,9 +155,9 @@ the catalogue says how long a frame takes. SHA-256 of the file: `{entry["sha256"
 
 ## Measured
 
-On {pictures} pictures of the held-out part of its own video, the newest tenth, no picture of which was trained on. Luma PSNR
-in dB (of the squared error averaged over pictures) and SSIM, as FFmpeg's filters define them; the exported file through ONNX
-Runtime. Gain is over the better of swscale's bicubic and Lanczos.
+On {pictures} pictures of the held-out part of its own video, the newest tenth, no picture of which was trained on. Luma
+PSNR in dB (of the squared error averaged over pictures) and SSIM, as FFmpeg's filters define them; the exported file
+through ONNX Runtime. Gain is over the better of swscale's bicubic and Lanczos.
 
 {_table(["", "PSNR-Y dB", "gain dB", "SSIM"], rows)}
 
@@ -169,5 +169,6 @@ Runtime. Gain is over the better of swscale's bicubic and Lanczos.
 {_history_lines(metadata)}{shown}
 {_learned_sources(sources)}
 
-What the video is and under which terms, as who trained on it says: {about}. None of its pictures is part of this project.
+What the video is and under which terms, as who trained on it says: {about}. None of its pictures is part of this
+project.
 """

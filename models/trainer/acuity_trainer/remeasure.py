@@ -71,8 +71,9 @@ def _held_out(model, entry, sources, scratch, folder, most_s, say):
             place = kept / told["material"] / f"ladder{number}"
             if place.is_dir():
                 (folder / f"ladder{number}").symlink_to(place.resolve(), target_is_directory=True)
+    offset = bool(told and told["offset"])
     again = material.prepare(
-        sources, entry["scale"], folder, most_s=most_s, only="held out", correct_offset=bool(told and told["offset"]), say=say
+        sources, entry["scale"], folder, most_s=most_s, correct_offset=offset, only="held out", say=say
     )
     if manifest:
         for now, then in zip(again["sources"], manifest["sources"], strict=True):

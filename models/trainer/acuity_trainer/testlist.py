@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 LISTING = Path(__file__).with_name("testlist.json")
-# Clips of the test set that a cluster of their own may learn from, held-out part excepted: they are then no test for it.
+# Clips of the test set that a cluster of their own may learn from: what is held out of them is its test.
 OWN_CLUSTER = ("ocean", "openttd_a")
 EVERY_S = 0.5
 ROWS, COLUMNS = 12, 17
@@ -62,7 +62,8 @@ def listing():
     """({SHA-256: clip}, {clip: fingerprints uint8 [n, 24]})."""
     told = json.loads(LISTING.read_text(encoding="utf-8"))
     prints = {
-        name: np.array([list(bytes.fromhex(text)) for text in texts], np.uint8) for name, texts in told["prints"].items()
+        name: np.array([list(bytes.fromhex(text)) for text in texts], np.uint8)
+        for name, texts in told["prints"].items()
     }
     return {digest: name for name, digest in told["files"].items()}, prints
 

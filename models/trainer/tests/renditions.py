@@ -17,7 +17,8 @@ HAVE_FFMPEG = shutil.which("ffmpeg") is not None
 
 
 def ffmpeg(*arguments):
-    done = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, arguments)], capture_output=True, check=False)
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.decode())
 
@@ -40,7 +41,8 @@ def video(path, size=HIGH, kind=PATTERN, seconds=8, filters="", crf=18, fps=FPS,
 def pair(folder, low="", high="", **more):
     """(low file, high file), each with filters of its own."""
     folder = Path(folder)
-    return video(folder / "low.mp4", LOW, filters=low, crf=26, **more), video(folder / "high.mp4", HIGH, filters=high, **more)
+    low_file = video(folder / "low.mp4", LOW, filters=low, crf=26, **more)
+    return low_file, video(folder / "high.mp4", HIGH, filters=high, **more)
 
 
 def ladder(folder, seconds=8, container="mpegts", live=False, high_filters="", resolution=True, key=None):

@@ -14,7 +14,8 @@ SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 class Playlists(unittest.TestCase):
     def test_variants_with_and_without_resolution(self):
-        text = "\ufeff#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=5,RESOLUTION=640X360\n\na.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=9\n../b?x=1\n"
+        text = "\ufeff#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=5,RESOLUTION=640X360\n\na.m3u8\n"
+        text += "#EXT-X-STREAM-INF:BANDWIDTH=9\n../b?x=1\n"
         low, other = playlist.multivariant(text, "http://host/x/master.m3u8")
         self.assertEqual((low.uri, low.width, low.height, low.bandwidth), ("http://host/x/a.m3u8", 640, 360, 5))
         self.assertEqual((other.uri, other.height), ("http://host/b?x=1", 0))
@@ -169,7 +170,8 @@ class Ladders(unittest.TestCase):
         return total
 
     def test_every_container_arrives_whole(self):
-        for container, more in (("mpegts", {}), ("fmp4", {}), ("mpegts", {"resolution": False}), ("mpegts", {"live": True})):
+        kinds = (("mpegts", {}), ("fmp4", {}), ("mpegts", {"resolution": False}), ("mpegts", {"live": True}))
+        for container, more in kinds:
             with self.subTest(container, **more), tempfile.TemporaryDirectory() as folder:
                 renditions.ladder(Path(folder) / "origin", 5, container, **more)
                 with renditions.served(Path(folder) / "origin") as (url, _):

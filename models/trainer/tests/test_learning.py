@@ -171,8 +171,8 @@ class Learning(unittest.TestCase):
     def arguments(self, name, *more, steps=3, source=None):
         heights = ("--low", renditions.LOW[1], "--high", renditions.HIGH[1])
         return [
-            "learn", "--cluster", "pattern", "--ladder", source or self.master, *heights, "--steps", steps, "--threads", 1,
-            "--scratch", self.folder / name, "--zoo", self.folder / f"{name}-zoo", "--quiet", *more,
+            "learn", "--cluster", "pattern", "--ladder", source or self.master, *heights, "--steps", steps,
+            "--threads", 1, "--scratch", self.folder / name, "--zoo", self.folder / f"{name}-zoo", "--quiet", *more,
         ]  # fmt: skip
 
     def zoo(self, name, generic=True):

@@ -180,7 +180,7 @@ class RealFiles(unittest.TestCase):
                 self.prepare(folder, low, other)
             self.assertEqual(told.exception.reason, "unrelated")
             fast = renditions.video(Path(folder) / "fast.mp4", fps=25)
-            with self.assertRaisesRegex(pairs.RefusedError, "low 15.000, high 25.000"):
+            with self.assertRaisesRegex(pairs.RefusedError, "low 15.00, high 25.00"):
                 self.prepare(folder, low, fast)
 
     def test_an_exact_offset_can_be_corrected(self):
@@ -199,6 +199,22 @@ class RealFiles(unittest.TestCase):
             manifest = self.prepare(folder, low, moved)
             self.assertEqual(manifest["sources"][0]["corrected_frames"], 0)
             self.assertGreaterEqual(manifest["sources"][0]["pictures"], 8 * renditions.FPS - 2)
+
+
+    def test_ladders_of_both_containers_and_encrypted_ones(self):
+        heights = renditions.LOW[1], renditions.HIGH[1]
+        for container, encrypted in (("mpegts", False), ("fmp4", False), ("mpegts", True)):
+            with self.subTest(container, encrypted=encrypted), tempfile.TemporaryDirectory() as folder:
+                folder, key = Path(folder), None
+                if encrypted:
+                    key = folder / "info"
+                    (folder / "k").write_bytes(bytes(range(16)))
+                    key.write_text(f"{folder}/k\n{folder}/k\n", encoding="utf-8")
+                master = renditions.ladder(folder / "origin", 6, container, key=key)
+                source = spans.Ladder(str(master), *heights)
+                manifest = material.prepare((source,), 2, folder / "m", say=lambda _: None)
+                self.assertEqual(manifest["sources"][0]["pictures"], 6 * renditions.FPS)
+                self.assertEqual(manifest["trained_pictures"], 4 * renditions.FPS)
 
 
 @unittest.skipUnless((SHARED / "hls" / "ocean").is_dir(), "the shared data are not there")

@@ -28,7 +28,7 @@ The generic networks, which every other begins with and is compared with:
   fetch, corpus, generic, export, evaluate, cost
 
 Each command's --help says what it needs and leaves behind. A command that was killed goes on where it was when it
-is called again. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing was worth publishing, 4 the material was refused.
+is called again. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing was worth publishing, 4 material refused.
 """
 
 

@@ -23,7 +23,7 @@ def add(commands):
     sub = commands.add("generic", _generic, "train one tier of the generic network; goes on with an unfinished run")
     sub.add_argument("--tier", choices=list(contract.TIERS), required=True, help="its size, see contract.py")
     _scale(sub)
-    sub.add_argument("--minutes", type=float, default=0.0, help="time budget; without it steps alone, which a seed reproduces")
+    sub.add_argument("--minutes", type=float, default=0.0, help="time budget; without it only steps count")
     sub.add_argument("--steps", type=int, default=100_000, help="steps of the whole schedule")
     sub.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate; falls along a cosine")
     sub.add_argument("--begin-with", type=Path, help="a run's folder or an ONNX file to take the first weights from")

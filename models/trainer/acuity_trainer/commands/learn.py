@@ -26,17 +26,17 @@ Examples:
 
 def add(commands):
     sub = commands.add("learn", _learn, "learn a cluster's own networks from streams that have a high rendition", LEARN)
-    sub.add_argument("--cluster", type=cluster, required=True, help="its name, [a-z0-9_]: all videos given here are of it")
+    sub.add_argument("--cluster", type=cluster, required=True, help="its name, [a-z0-9_]; the videos given are of it")
     add_sources(sub, required=True)
     sub.add_argument("--scale", type=int, choices=[2, 3, 4], default=2, help="how many times larger high is than low")
     sub.add_argument("--tiers", type=tiers, default="s", metavar="TIERS", help="sizes to train: s,m,l,v10,v15,v20")
-    sub.add_argument("--budget", type=float, default=10.0, metavar="MINUTES", help="training time of all tiers together")
-    sub.add_argument("--steps", type=int, default=0, help="train each tier for so many steps instead: the same on every run")
+    sub.add_argument("--budget", type=float, default=10.0, metavar="MINUTES", help="training time of all tiers")
+    sub.add_argument("--steps", type=int, default=0, help="train each tier so many steps instead: repeatable")
     sub.add_argument("--seed", type=int, default=1, help="of every random choice")
-    sub.add_argument("--begin-with", default="", help="first weights: a run's folder or an ONNX file instead of the generic")
+    sub.add_argument("--begin-with", default="", help="first weights instead of the generic: run or ONNX file")
     sub.add_argument("--learning-rate", type=float, default=0.0, help="highest rate instead of the usual one")
     sub.add_argument("--about", default="not stated", help="what the video is and its licence, for the record")
-    sub.add_argument("--threads", type=int, default=0, help="PyTorch's threads; the processors, up to four, unless given")
+    sub.add_argument("--threads", type=int, default=0, help="PyTorch's threads; up to four processors unless given")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
     sub.add_argument("--dry-run", action="store_true", help="everything but publishing")
     sub.add_argument("--zoo", type=Path, default=ZOO, help="the catalogue's directory")
@@ -64,13 +64,13 @@ def cluster(text):
 def add_sources(sub, required):
     """The options that name renditions."""
     group = sub.add_argument_group("renditions (as many as there are, of one kind of video)")
-    group.add_argument("--ladder", action="append", default=[], metavar="MASTER", help="a multivariant playlist: URL or path")
+    group.add_argument("--ladder", action="append", default=[], metavar="MASTER", help="multivariant playlist")
     group.add_argument("--low", type=int, default=360, help="height of the ladders' low rendition")
     group.add_argument("--high", type=int, default=720, help="height of the ladders' high rendition")
     group.add_argument("--pair", action="append", nargs=2, default=[], metavar=("LOW", "HIGH"), help="two files")
     group.add_argument("--video", type=float, default=10.0, metavar="MINUTES", help="of each, look at so much at most")
     group.add_argument(
-        "--correct-offset", action="store_true", help="accept a high rendition that is a whole number of frames late or early"
+        "--correct-offset", action="store_true", help="accept a high rendition that is whole frames late or early"
     )
     sub.set_defaults(sources_required=required)
 
@@ -79,8 +79,12 @@ def sources(options):
     """The renditions that the options name; a usage error where there are none but must be."""
     from .. import spans
 
-    found = [spans.Ladder(master, options.low, options.high) for master in options.ladder]
-    found += [spans.Files(*files) for files in options.pair]
+    def whole(path):
+        # The scratch folder remembers it, and `evaluate` may be called from elsewhere.
+        return path if "://" in path else str(Path(path).resolve())
+
+    found = [spans.Ladder(whole(master), options.low, options.high) for master in options.ladder]
+    found += [spans.Files(*map(whole, files)) for files in options.pair]
     if not found and options.sources_required:
         raise argparse.ArgumentError(None, "give at least one --ladder or --pair")
     return tuple(found)
