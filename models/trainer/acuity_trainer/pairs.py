@@ -103,7 +103,7 @@ def check_sizes(low, high, scale):
 
 
 def check_rates(low_times_s, high_times_s):
-    """RefusedError where the pictures' times say that the two have other frame rates; containers only hint at theirs."""
+    """RefusedError where the pictures' times say that the two have other frame rates; containers only hint."""
     if min(len(low_times_s), len(high_times_s)) > 2:
         low, high = (1 / max(1e-6, float(np.median(np.diff(times)))) for times in (low_times_s, high_times_s))
         if abs(high / low - 1) > RATE_APART:

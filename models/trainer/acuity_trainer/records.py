@@ -117,9 +117,12 @@ def _times(ranges):
 
 
 def _learned_sources(sources):
-    """Rows of what a cluster's model learned from: facts of `material`, or {name: {sha256, seconds}} of a recipe."""
+    """What a cluster's model learned from: facts of `material`, or {name: {sha256, seconds, held_out}} of a recipe."""
     if isinstance(sources, dict):
-        rows = [[name, "-", _times(one.get("seconds", [])), "-", f"`{one['sha256']}`"] for name, one in sources.items()]
+        rows = [
+            [name, "-", _times(one.get("seconds", [])), _times(one.get("held_out", [])), f"`{one['sha256']}`"]
+            for name, one in sources.items()
+        ]
     else:
         rows = [
             [
@@ -131,7 +134,8 @@ def _learned_sources(sources):
             ]
             for one in sources
         ]
-    return _table(["source", "renditions", "trained on, s", "held out, s", "SHA-256 of its segments' digests"], rows)
+    digest = "SHA-256 (of a ladder: of its segments' digests)"
+    return _table(["source", "renditions", "trained on, s", "held out, s", digest], rows)
 
 
 def learned(entry, metadata, scores, names, sources, about, pictures, elapsed_s, curve):

@@ -236,6 +236,29 @@ class Learning(unittest.TestCase):
         self.assertEqual(set(weights[0]), set(weights[1]))
         return found["sha256"] if weights[0] == weights[1] else ""
 
+    def test_a_run_of_ones_own_is_published_only_if_nothing_of_it_was_measured_on(self):
+        zoo = self.zoo("own", generic=False)
+        begin = ("--begin-with", ZOO / "generic-x2-s.onnx")
+        code, said = run(*self.arguments("own", *begin, "--dry-run"))
+        self.assertEqual((code, catalogue.read(zoo / "catalogue.toml")), (commands.DONE, []), said)
+        (material_folder,) = (self.folder / "own" / "learn" / "pattern-x2").glob("material-*")
+        (run_folder,) = (self.folder / "own" / "learn" / "pattern-x2" / "runs").iterdir()
+        publishing = ["publish", "--cluster", "pattern", "--run", run_folder, "--tier", "s", "--zoo", zoo]
+        publishing += ["--corpus", material_folder / "corpus", "--heldout"]
+        code, said = run(*publishing, material_folder / "corpus")
+        self.assertEqual(code, commands.FAILED, said)
+        self.assertIn("are in the training corpus as well", said)
+        code, said = run(*publishing, material_folder / "heldout")
+        self.assertEqual(code, commands.DONE, said)
+        self.assertEqual([entry["id"] for entry in catalogue.read(zoo / "catalogue.toml")], ["pattern-x2-s"])
+        again = ("evaluate", "--heldout", "pattern-x2-s", "--pairs", material_folder / "heldout", "--zoo", zoo)
+        self.assertEqual(run(*again, "--scratch", self.folder / "own")[0], commands.DONE)
+        low, high = renditions.pair(self.folder, seconds=6)
+        model = zoo / "pattern-x2-s.onnx"
+        code, said = run("evaluate", model, "--pair", low, high, "--scratch", self.folder / "own")
+        self.assertEqual(code, commands.DONE, said)
+        self.assertRegex(said, r"pattern-x2-s +\d+\.\d{3}")
+
     def test_a_model_without_gain_is_not_published(self):
         zoo = self.zoo("bad")
         before = state_of(zoo)

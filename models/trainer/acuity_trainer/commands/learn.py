@@ -120,8 +120,20 @@ def _publish(options):
     (tier,) = options.tier
     if count := heldout.overlap(options.corpus, options.heldout):
         raise publish.PublishError(f"{count} pictures of {options.heldout.name} are in the training corpus as well")
-    index = json.loads((options.corpus / "index.json").read_text(encoding="utf-8"))
-    origin = publish.Origin(options.cluster, options.scale, index["sources"], options.about)
+    trained, held_out = (
+        json.loads((folder / "index.json").read_text(encoding="utf-8"))["sources"]
+        for folder in (options.corpus, options.heldout)
+    )
+    if isinstance(trained, dict):
+        trained = {
+            name: {
+                "sha256": facts["sha256"],
+                "seconds": trained.get(name, {}).get("seconds", []),
+                "held_out": held_out.get(name, {}).get("seconds", []),
+            }
+            for name, facts in (trained | held_out).items()
+        }
+    origin = publish.Origin(options.cluster, options.scale, trained, options.about)
     good, _, _ = publish.publish(
         options.run, tier, origin, options.heldout, options.zoo, options.threads, options.dry_run
     )
