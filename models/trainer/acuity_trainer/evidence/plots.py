@@ -250,7 +250,7 @@ def gains(results, path, tier="s"):
             if value is not None:
                 axes.bar(at + offset, value, 0.36, color=colour)
                 axes.annotate(
-                    f"{value:+.1f}",
+                    f"{value:+.2f}",
                     (at + offset, value),
                     xytext=(0, 2 if value >= 0 else -10),
                     ha="center",
