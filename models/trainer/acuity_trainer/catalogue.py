@@ -1,19 +1,21 @@
-"""`catalogue.toml` and the records: written from measurements, never by hand.
+"""`catalogue.toml`: written from measurements, never by hand.
 
-The Rust crate `acuity-models` reads the catalogue; field names are agreed there
-(`models/src/entry.rs`).
+The Rust crate `acuity-models` reads it; field names are agreed there
+(`models/src/entry.rs`). The records beside it are `records`' business.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
-import re
+import os
 import tomllib
 from pathlib import Path
 
 from . import contract
 
 HEADER = """\
-# The models that ship. Written by `python3 -m acuity_trainer evaluate`; change nothing by hand:
+# The models that ship. Written by `python3 -m acuity_trainer`; change nothing by hand:
 # every figure is measured on the exported file, and `sha256` must be the file's.
 """
 # The trained weights are the project's own work; what they were trained on is in the record.
@@ -41,17 +43,36 @@ def read(path):
     return tomllib.loads(path.read_text(encoding="utf-8")).get("model", []) if path.exists() else []
 
 
+@contextlib.contextmanager
+def _alone(directory):
+    """Two trainers that publish at once must not lose each other's entries."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def replace(path, data):
+    """Writes bytes aside and renames: a reader sees the old file or the new one, whole."""
+    partial = Path(path).with_name(f".{Path(path).name}.partial")
+    partial.write_bytes(data)
+    partial.rename(path)
+
+
 def write(path, entries):
     """Writes `entries` over the catalogue; entries of other ids stay. Small tiers first."""
-    fresh = {entry["id"]: entry for entry in read(path)}
-    fresh.update({entry["id"]: entry for entry in entries})
-    order = list(contract.TIERS) + ["l"]
-    ordered = sorted(fresh.values(), key=lambda entry: (entry["cluster"], entry["scale"], order.index(entry["tier"])))
-    text = HEADER + "\n" + "\n".join(entry_toml(entry) for entry in ordered)
-    tomllib.loads(text)
-    partial = Path(path).with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(path)
+    with _alone(Path(path).parent):
+        fresh = {entry["id"]: entry for entry in read(path)}
+        fresh.update({entry["id"]: entry for entry in entries})
+        tiers = list(contract.TIERS)
+        ordered = sorted(
+            fresh.values(), key=lambda entry: (entry["cluster"], entry["scale"], tiers.index(entry["tier"]))
+        )
+        text = HEADER + "\n" + "\n".join(entry_toml(entry) for entry in ordered)
+        tomllib.loads(text)
+        replace(path, text.encode())
 
 
 def entry(model, data, metadata, clips, stills, milliseconds, machine):
@@ -76,10 +97,46 @@ def entry(model, data, metadata, clips, stills, milliseconds, machine):
             "machine": machine,
         }
     )
+    return _described(model, data, metadata, measured)
+
+
+def learned(model, data, metadata, scores, plain, generic, pictures, milliseconds, machine):
+    """A catalogue entry of a content-aware model, measured on the held-out part of its own video.
+
+    `scores` is {method: Score} with `model`, the plain scalers and, where there is one, `generic`; `plain` the better
+    plain Score. Without a generic model of its size the fields that compare with one are absent.
+    """
+    own = scores[model]
+    measured = {
+        "gain_db": own.psnr_db - plain.psnr_db,
+        "worst_gain_db": own.psnr_db - plain.psnr_db,
+        "ssim_gain": own.ssim - plain.ssim,
+        "clips": 1,
+        "heldout_db": own.psnr_db,
+        "heldout_ssim": own.ssim,
+        "heldout_plain_db": plain.psnr_db,
+        "heldout_plain_ssim": plain.ssim,
+        "heldout_bicubic_db": scores["bicubic"].psnr_db,
+        "heldout_bicubic_ssim": scores["bicubic"].ssim,
+    }
+    if generic:
+        measured["heldout_generic_db"], measured["heldout_generic_ssim"] = scores[generic].psnr_db, scores[generic].ssim
+    measured.update(
+        {
+            "heldout_pictures": pictures,
+            "macs_per_pixel": float(metadata["macs_per_pixel"]),
+            "ms_per_frame": round(milliseconds, 1),
+            "machine": machine,
+        }
+    )
+    return _described(model, data, metadata, measured)
+
+
+def _described(model, data, metadata, measured):
     return {
         "id": model,
         "cluster": metadata["cluster"],
-        "scale": contract.SCALE,
+        "scale": int(metadata.get("scale", contract.SCALE)),
         "tier": metadata["tier"],
         "file": f"{model}.onnx",
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -90,105 +147,3 @@ def entry(model, data, metadata, clips, stills, milliseconds, machine):
         "record": f"records/{model}.md",
         "measured": measured,
     }
-
-
-def _table(header, rows):
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def record(entry, metadata, clips, stills, stride):
-    """The record of one model as Markdown."""
-    model, measured = entry["id"], entry["measured"]
-    coded = f"{model}+x264"
-    with_coded = all(coded in clip.methods for clip in clips)
-    header = ["clip", "frames", "low kbit/s", "bicubic", "lanczos", "model", "gain dB"] + (
-        ["after x264"] if with_coded else []
-    )
-    header += ["SSIM plain", "SSIM model"]
-    rows = []
-    for clip in clips:
-        row = [clip.name, str(clip.frames), f"{clip.kbps:.0f}"] + [
-            f"{clip.methods[name].psnr_db:.2f}" for name in ("bicubic", "lanczos", model)
-        ]
-        row += [f"{clip.gain_db(model):+.2f}"] + ([f"{clip.gain_db(coded):+.2f}"] if with_coded else [])
-        rows.append(row + [f"{clip.plain().ssim:.4f}", f"{clip.methods[model].ssim:.4f}"])
-    still_rows = [
-        [name, *(f"{figures[method]:.2f}" for method in ("bicubic", "lanczos", model))]
-        for name, figures in stills.items()
-    ]
-    settings, sources = json.loads(metadata["settings"]), json.loads(metadata["sources"])
-    source_rows = [
-        [name, str(facts["package"]), str(facts["files"]), facts["licence"], f"`{facts['sha256'][:16]}`"]
-        for name, facts in sources.items()
-    ]
-    tested = [[clip.name, f"`{clip.sha256[:16]}`"] for clip in clips]
-    after = (
-        ' "After x264" is the gain left once libx264 (superfast, 2800 kbit/s, no B pictures)\n'
-        "coded the enhanced picture; the plain scalers are not re-encoded."
-        if with_coded
-        else ""
-    )
-    counted = "frame" if stride == 1 else f"{stride}th frame"
-    return f"""# {model}
-
-Written by `python3 -m acuity_trainer evaluate`.
-
-{entry["parameters"]} parameters, {measured["macs_per_pixel"]:.0f} multiply-accumulates for each source pixel;
-the catalogue says how long a frame takes. SHA-256 of the file: `{entry["sha256"]}`.
-
-## Measured
-
-Luma PSNR in dB (of the squared error averaged over frames) and SSIM, as FFmpeg's filters define them, on
-H.264-coded low renditions of clips never trained on. Every {counted} counts. Gain is over the better of swscale's
-bicubic and Lanczos.{after}
-
-{_table(header, rows)}
-
-Mean gain {measured["gain_db"]:+.3f} dB, least {measured["worst_gain_db"]:+.3f} dB, SSIM {measured["ssim_gain"]:+.4f}.
-
-Clean stills, halved by bicubic, luma PSNR in dB without a border of two pixels:
-
-{_table(["set", "bicubic", "lanczos", "model"], still_rows)}
-
-## Trained
-
-{metadata["steps"]} steps, {metadata["elapsed_s"]} s. Settings: `{json.dumps(settings, sort_keys=True)}`.
-{_history_lines(metadata)}{_curve_line(metadata)}
-{_table(["source", "from", "files", "licence", "SHA-256 begins"], source_rows)}
-
-The scenes drawn from them (camera moves over stills, tile worlds, corridors, windows of text) are the trainer's own.
-"Not stated" means just that: the maker of the collection gives no licence. None of the pictures is part of this
-project.
-
-## Tested on
-
-{_table(["clip", "SHA-256 begins"], tested)}
-"""
-
-
-def _history_lines(metadata):
-    runs = json.loads(metadata.get("history", "[]"))
-    if not runs:
-        return ""
-    told = [
-        f"- {run['step']} steps, {run['elapsed_s']} s: `{json.dumps(run['settings'], sort_keys=True)}`" for run in runs
-    ]
-    return "\nIts first weights are those of earlier runs, oldest first:\n\n" + "\n".join(told) + "\n\n"
-
-
-def _curve_line(metadata):
-    points = json.loads(metadata.get("curve", "[]"))
-    if not points:
-        return ""
-    shown = points[:: max(1, len(points) // 12)]
-    return (
-        "Gain over bicubic on fixed validation patches as training went on: "
-        + ", ".join(f"{point['step']}: {point['gain_db']:+.3f}" for point in shown)
-        + " dB.\n"
-    )
-
-
-def leaks(text):
-    """Paths of a machine and host names must not get into what is committed: what of that is in `text`."""
-    return re.findall(r"(?:/(?:work|tmp|root|home)/\S*|https?://\S+)", text)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import media, metrics, scenes, sources
+from . import contract, media, metrics, scenes, sources
 
 SCENE_FRAMES = 30
 # Decoded pictures kept of a scene: enough to hold I, P and B pictures of all ages, few enough to stay small.
@@ -214,65 +214,119 @@ def _for_training(luma):
     )
 
 
-class Corpus:
-    """Random aligned patches from a built corpus."""
+def store_pairs(folder, name, kind, high, lows, notes, scale=contract.SCALE):
+    """Writes one item of pairs that somebody else made; gives its index entry.
 
-    # Shares of a batch by kind. Coded video rules; clean stills keep the networks honest on clean input.
+    `high` is uint8 [k, H, W], `lows` one uint8 [k, H / scale, W / scale] a variant, `notes` one dictionary a variant
+    about how it came to be. All sides must be even. Raises ValueError where the sizes do not fit.
+    """
+    count, height, width = high.shape
+    errors = []
+    for low in lows:
+        if low.shape != (count, height // scale, width // scale) or height % scale or width % scale:
+            raise ValueError(f"{name}: {low.shape} is not {high.shape} divided by {scale}")
+        plain = media.scale(media.frames_from_luma(np.ascontiguousarray(low)), width, height, "bicubic").luma
+        errors.append([metrics.mse(mine, true) for mine, true in zip(plain, high, strict=True)])
+    np.save(Path(folder) / f"{name}.high.npy", high)
+    np.save(Path(folder) / f"{name}.low.npy", np.stack(lows))
+    return {"name": name, "kind": kind, "variants": list(notes), "plain_mse": np.round(errors, 3).tolist()}
+
+
+def write_index(folder, items, scale=contract.SCALE, **facts):
+    """Makes a folder of items a corpus: `index.json`, written last and at once."""
+    index = {**facts, "scale": scale, "items": sorted(items, key=lambda item: item["name"])}
+    partial = Path(folder) / "index.partial"
+    partial.write_text(json.dumps(index, indent=1), encoding="utf-8")
+    partial.rename(Path(folder) / "index.json")
+    return index
+
+
+class Corpus:
+    """Random aligned patches from a built corpus: the generic one, or pairs of one cluster."""
+
+    # Shares of a batch by kind in the generic corpus. Coded video rules; clean stills keep the networks honest on
+    # clean input.
     SHARES = {"clip": 0.34, "photograph": 0.24, "tiled_world": 0.14, "corridor": 0.12, "still": 0.1, "desktop": 0.06}
 
     def __init__(self, folder):
         folder = Path(folder)
         self.index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self.items = {kind: [] for kind in self.SHARES}
+        self.scale = self.index.get("scale", contract.SCALE)
+        self.items = {}
         for entry in self.index["items"]:
-            high = np.load(folder / f"{entry['name']}.high.npy", mmap_mode="r")
-            low = np.load(folder / f"{entry['name']}.low.npy", mmap_mode="r")
-            self.items[entry["kind"]].append((low, high, np.asarray(entry["plain_mse"])))
-        self.kinds = [kind for kind, items in self.items.items() if items]
-        shares = np.array([self.SHARES[kind] for kind in self.kinds])
-        self.shares = shares / shares.sum()
-        # A clip's or still's chance follows how many pictures it has, so that none is seen too often.
+            # Plain arrays over the mapped files: numpy's own memmap objects are slow to cut.
+            high = np.asarray(np.load(folder / f"{entry['name']}.high.npy", mmap_mode="r"))
+            low = np.asarray(np.load(folder / f"{entry['name']}.low.npy", mmap_mode="r"))
+            self.items.setdefault(entry["kind"], []).append((low, high, np.asarray(entry["plain_mse"])))
+        if not self.items:
+            raise ValueError(f"{folder}: a corpus without items")
+        # Kinds that the generic corpus does not know (pairs of a cluster) share as if each were one whole corpus.
+        self.share_of = {kind: self.SHARES.get(kind, 1.0) for kind in sorted(self.items)}
+        self.kinds = list(self.share_of)
+        shares = np.array(list(self.share_of.values()))
+        self.cumulative = np.cumsum(shares / shares.sum())
+        # An item's chance follows how many pictures it has; in the generic corpus less than in full, because its clips
+        # are of very unequal length and none must be seen too often.
         self.chances = {}
-        for kind in self.kinds:
-            weights = np.array([len(high) for _, high, _ in self.items[kind]], float) ** 0.75
-            self.chances[kind] = weights / weights.sum()
+        for kind, items in self.items.items():
+            weights = np.array([len(high) for _, high, _ in items], float) ** (0.75 if kind in self.SHARES else 1.0)
+            self.chances[kind] = np.cumsum(weights / weights.sum())
+
+    @property
+    def plain_mse(self):
+        """Mean squared error of the plain scaler over all pairs, in code values squared."""
+        return float(np.mean([np.mean(plain) for items in self.items.values() for _, _, plain in items]))
 
     def digest(self):
         """Identity of the corpus: of its index, which names every source's digest and every encode."""
         return hashlib.sha256(json.dumps(self.index, sort_keys=True).encode()).hexdigest()
 
     def batch(self, rng, count, size):
-        """(low uint8 [count, 1, size, size], high uint8 [count, 1, 2 size, 2 size], plain MSE float32 [count])."""
+        """`count` patches of `size` low pixels: (low, high, plain).
+
+        low uint8 [count, 1, size, size], high uint8 [count, 1, scale size, scale size], plain MSE float32 [count].
+        """
+        large = self.scale * size
         low = np.empty((count, 1, size, size), np.uint8)
-        high = np.empty((count, 1, 2 * size, 2 * size), np.uint8)
+        high = np.empty((count, 1, large, large), np.uint8)
         plain = np.empty(count, np.float32)
-        for row, kind in enumerate(rng.choice(len(self.kinds), count, p=self.shares)):
-            kind = self.kinds[kind]
-            low[row, 0], high[row, 0], plain[row] = self._patch(rng, kind, size)
+        for row, draws in enumerate(rng.random((count, 9))):
+            plain[row] = self._patch(draws, size, low[row, 0], high[row, 0])
         return low, high, plain
 
-    def _patch(self, rng, kind, size):
-        lows, highs, plain = self.items[kind][rng.choice(len(self.items[kind]), p=self.chances[kind])]
-        variant, frame = int(rng.integers(lows.shape[0])), int(rng.integers(lows.shape[1]))
+    def _patch(self, draws, size, low_out, high_out):
+        """Fills in one patch from nine draws of 0..1; gives the plain scaler's error on its whole frame."""
+
+        def below(draw, count):
+            return int(draw * count)
+
+        scale = self.scale
+        kind = self.kinds[int(np.searchsorted(self.cumulative[:-1], draws[0], side="right"))]
+        item = int(np.searchsorted(self.chances[kind][:-1], draws[1], side="right"))
+        lows, highs, plain = self.items[kind][item]
+        variant, frame = below(draws[2], lows.shape[0]), below(draws[3], lows.shape[1])
         low, high = lows[variant, frame], highs[frame]
-        side = min(size, *low.shape)
-        best = None
+        side, best = min(size, *low.shape), None
         # The more detailed of two places: flat sky teaches little. One more draw, not more, keeps the mix natural.
-        for _ in range(2):
-            y, x = int(rng.integers(low.shape[0] - side + 1)), int(rng.integers(low.shape[1] - side + 1))
-            cut = high[2 * y : 2 * (y + side), 2 * x : 2 * (x + side)]
-            detail = float(cut[::4, ::4].astype(np.float32).std())
+        for down, right in (draws[4:6], draws[6:8]):
+            y, x = below(down, low.shape[0] - side + 1), below(right, low.shape[1] - side + 1)
+            cut = high[scale * y : scale * (y + side), scale * x : scale * (x + side)]
+            detail = float(cut[:: 2 * scale, :: 2 * scale].astype(np.float32).std())
             if best is None or detail > best[0]:
                 best = (detail, low[y : y + side, x : x + side], cut)
         _, low, high = best
         if side < size:
             low = np.pad(low, ((0, size - side), (0, size - side)), mode="symmetric")
-            high = np.pad(high, ((0, 2 * (size - side)), (0, 2 * (size - side))), mode="symmetric")
-        turn = int(rng.integers(8))
+            rest = scale * (size - side)
+            high = np.pad(high, ((0, rest), (0, rest)), mode="symmetric")
+        # One cluster has an up and a left: text, a HUD, the light's side. A small network should not spend itself on
+        # the rest.
+        turn = below(draws[8], 8) if kind in self.SHARES else 0
         if turn & 4:
             low, high = low.T, high.T
         if turn & 1:
             low, high = low[::-1], high[::-1]
         if turn & 2:
             low, high = low[:, ::-1], high[:, ::-1]
-        return low, high, plain[variant, frame]
+        low_out[:], high_out[:] = low, high
+        return plain[variant, frame]

@@ -7,11 +7,9 @@ import time
 
 import numpy as np
 
-from . import export, media, metrics, testset
+from . import catalogue, export, media, metrics, records, testset
 from .results import PLAIN, ClipResult, Score
 
-# Border left out on stills, as the field does for x2.
-STILL_BORDER = 2
 # What the edge's encoder makes of the enhanced picture by default.
 REENCODE = {"preset": "superfast", "kbps": 2800, "bframes": 0}
 
@@ -47,11 +45,14 @@ def clip(pair, sessions, stride=1, reencode=False, say=print):
     return result
 
 
-def stills(shared, collection, sessions):
-    """Mean PSNR in dB over a collection: {method: dB}, plain scalers included; borders of two pixels left out."""
-    cut = np.s_[STILL_BORDER:-STILL_BORDER, STILL_BORDER:-STILL_BORDER]
+def stills(shared, collection, sessions, scale=2):
+    """Mean PSNR in dB over a collection: {method: dB}, plain scalers included.
+
+    Borders of as many pixels as the scale are left out, as the field does.
+    """
+    cut = np.s_[scale:-scale, scale:-scale]
     sums = {}
-    for _, low, high in testset.load_stills(shared, collection):
+    for _, low, high in testset.load_stills(shared, collection, scale):
         frame = media.frames_from_luma(low[None])
         pictures = {method: media.scale(frame, high.shape[1], high.shape[0], method).luma[0] for method in PLAIN}
         pictures.update({name: export.upscale(session, low) for name, session in sessions.items()})
@@ -60,13 +61,23 @@ def stills(shared, collection, sessions):
     return {name: float(np.mean(values)) for name, values in sums.items()}
 
 
-def milliseconds_per_frame(data, threads=2, runs=60, width=640, height=360):
-    """Best wall clock of one frame through ONNX Runtime's CPU provider: the machine's other work only ever adds."""
+def scale_of(session):
+    """How many times larger a model's output is."""
+    return export.upscale(session, np.full((32, 32), 128, np.uint8)).shape[0] // 32
+
+
+def milliseconds_per_frame(data, threads=2, runs=60, width=640, height=360, most_s=20.0):
+    """Best wall clock of one frame through ONNX Runtime's CPU provider: the machine's other work only ever adds.
+
+    The largest tiers take seconds a frame: after `most_s` no other is begun, once there are three.
+    """
     session = export.session(data, threads)
     luma = np.random.default_rng(0).integers(16, 236, (height, width), dtype=np.uint8)
-    best = float("inf")
-    for _ in range(runs):
+    best, began = float("inf"), time.perf_counter()
+    for run in range(runs):
         started = time.perf_counter()
+        if run >= 3 and started - began > most_s:
+            break
         export.upscale(session, luma)
         best = min(best, time.perf_counter() - started)
     return best * 1000.0
@@ -83,3 +94,48 @@ def machine(threads=2):
     except OSError:
         pass
     return f"{name}, {threads} threads, ONNX Runtime {onnxruntime.__version__} CPU provider"
+
+
+def test_set(models, shared, cache, zoo=None, clips=None, stride=1, frames=1200, reencode=False, threads=1, say=print):
+    """Measures {id: ONNX bytes} on the whole test set; writes catalogue and records into `zoo`, if given."""
+    sessions = {name: export.session(data, threads) for name, data in models.items()}
+    by_scale = {}
+    for name, session in sessions.items():
+        by_scale.setdefault(scale_of(session), {})[name] = session
+    for scale, group in by_scale.items():
+        measured = [
+            clip(testset.load_clip(shared, name, cache, frames, scale), group, stride, reencode, say)
+            for name in clips or testset.clip_names(shared)
+        ]
+        sets = {name: stills(shared, name, group, scale) for name in ("Set5", "Set14")}
+        for name, figures in sets.items():
+            say(f"{name}: " + " ".join(f"{method} {value:.2f}" for method, value in figures.items()))
+        for name in group:
+            for method in (name, f"{name}+x264"):
+                if method in measured[0].methods:
+                    gains = [one.gain_db(method) for one in measured]
+                    similar = [one.ssim_gain(method) for one in measured]
+                    say(
+                        f"{method}: mean {np.mean(gains):+.3f} dB, least {min(gains):+.3f}; "
+                        f"SSIM {np.mean(similar):+.4f}, least {min(similar):+.4f}"
+                    )
+        if zoo:
+            _write(zoo, {name: models[name] for name in group}, measured, sets, stride, say)
+
+
+def _write(zoo, models, clips, sets, stride, say):
+    import onnx
+
+    entries = []
+    (zoo / "records").mkdir(parents=True, exist_ok=True)
+    for name, data in models.items():
+        metadata = {entry.key: entry.value for entry in onnx.load_from_string(data).metadata_props}
+        entry = catalogue.entry(name, data, metadata, clips, sets, milliseconds_per_frame(data), machine())
+        text = records.generic(entry, metadata, clips, sets, stride)
+        if records.leaks(text):
+            raise ValueError(f"the record of {name} would hold {records.leaks(text)}")
+        catalogue.replace(zoo / f"{name}.onnx", data)
+        catalogue.replace(zoo / "records" / f"{name}.md", text.encode())
+        entries.append(entry)
+    catalogue.write(zoo / "catalogue.toml", entries)
+    say(f"wrote {zoo.name}/catalogue.toml and {len(entries)} records")

@@ -5,8 +5,15 @@ the same weights give the same bytes under every PyTorch, and nothing is in it
 that a runtime would have to optimise away:
 
     luma u8 -> Cast -+-> Pad(edge, all) -> Conv 5x5 + Relu -> (Conv 3x3 + Relu) * n -> Conv 3x3 -+
-                     +-> Pad(edge, 2) -> Conv 5x5 (interpolation, 4 phases) --------------------+-> Add
-    -> DepthToSpace(2) -> Clip(0, 255.5) -> Cast -> luma_out u8
+                     +-> Pad(edge, 2) -> Conv 5x5 (interpolation, scale^2 phases) ---------------+-> Add
+    -> DepthToSpace(scale) -> Clip(0, 255.5) -> Cast -> luma_out u8
+
+A VDSR interpolates first and works at target resolution:
+
+    luma u8 -> Cast -+-> Pad(edge, all) -> Conv 5x5 (interpolation) -> DepthToSpace [-> Slice]
+                     |       -> Conv 3x3 + Relu -> (Conv 3x3 + Relu) * n -> Conv 3x3 ---+
+                     +-> Pad(edge, 2) -> Conv 5x5 (interpolation) -> DepthToSpace ------+-> Add
+    -> Clip -> Cast -> luma_out u8
 
 Scaling to 0..1 and back is folded into the first and last kernels, rounding (+0.5
 before a cast that truncates) into the last bias.
@@ -17,14 +24,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from . import __version__, contract
-from .networks import PAD, reach
+from .networks import PAD, reach, shape_of, vdsr_reach
 
 # The last code value plus what the cast cuts off; 255.5 itself would do, a little less is safe in half precision too.
 CEILING = 255.49
 
 
 def build(layers, metadata):
-    """An onnx.ModelProto from `UpscaleNet.collapsed()` and a dictionary of strings about its making."""
+    """An onnx.ModelProto from a network's `collapsed()` and a dictionary of strings about its making."""
+    scale, vdsr = shape_of(layers)
     names = [name for name, _, _ in layers]
     body = [name for name in names if name.startswith("body")]
     initializers, nodes = [], []
@@ -36,6 +44,9 @@ def build(layers, metadata):
     for name, weight, bias in layers:
         if name == "head":
             weight = weight / 255.0
+            if vdsr:
+                # It reads the interpolated picture, rounding's half a step included: off with that.
+                bias = bias - 0.5 * weight.sum((1, 2, 3))
         if name == "tail":
             weight, bias = weight * 255.0, bias * 255.0
         if name == "skip":
@@ -52,21 +63,49 @@ def build(layers, metadata):
         nodes.append(helper.make_node("Relu", [f"{name}.out"], [f"{name}.relu"], name=f"{name}.relu"))
         return f"{name}.relu"
 
+    def conv_again(name, source):
+        """The same kernel on another input."""
+        inputs = [source, f"{name}.weight", f"{name}.bias"]
+        nodes.append(helper.make_node("Conv", inputs, [f"{name}.again"], name=f"{name}.again"))
+        return f"{name}.again"
+
     def continued(name, by):
         pads = constant(f"{name}.pads", [0, 0, by, by, 0, 0, by, by], np.int64)
         nodes.append(helper.make_node("Pad", ["code", pads], [name], name=name, mode="edge"))
         return name
 
+    def shuffled(name, source):
+        nodes.append(
+            helper.make_node("DepthToSpace", [source], [name], name=name, blocksize=scale, mode="CRD")
+        )
+        return name
+
+    def added(name, detail, plain):
+        nodes.append(helper.make_node("Add", [detail, plain], [name], name=name))
+        return name
+
+    def chain(source, first_size):
+        features = conv("head", source, first_size, relu=True)
+        for name in body:
+            features = conv(name, features, 3, relu=True)
+        return conv("tail", features, 3, relu=False)
+
     nodes.append(helper.make_node("Cast", [contract.INPUT_NAME], ["code"], name="code", to=TensorProto.FLOAT))
     plain = conv("skip", continued("near", PAD), 2 * PAD + 1, relu=False)
-    features = conv("head", continued("far", reach(len(body))), 2 * PAD + 1, relu=True)
-    for name in body:
-        features = conv(name, features, 3, relu=True)
-    detail = conv("tail", features, 3, relu=False)
-    nodes.append(helper.make_node("Add", [detail, plain], ["phases"], name="phases"))
-    nodes.append(
-        helper.make_node("DepthToSpace", ["phases"], ["picture"], name="picture", blocksize=contract.SCALE, mode="CRD")
-    )
+    if vdsr:
+        layers_deep = len(body) + 2
+        margin = vdsr_reach(layers_deep, scale)
+        far = shuffled("large", conv_again("skip", continued("far", margin)))
+        spare = (margin - PAD) * scale - layers_deep
+        if spare:
+            bounds = [constant("spare", [spare, spare], np.int64), constant("spare_end", [-spare, -spare], np.int64)]
+            axes = constant("spare_axes", [2, 3], np.int64)
+            nodes.append(helper.make_node("Slice", [far, *bounds, axes], ["large_cut"], name="large_cut"))
+            far = "large_cut"
+        added("picture", chain(far, 3), shuffled("plain", plain))
+    else:
+        added("phases", chain(continued("far", reach(len(body))), 2 * PAD + 1), plain)
+        shuffled("picture", "phases")
     nodes.append(
         helper.make_node(
             "Clip", ["picture", constant("floor", 0.0), constant("ceiling", CEILING)], ["clipped"], name="clipped"
@@ -107,6 +146,27 @@ def write(path, layers, metadata):
     return data
 
 
+def read_layers(data):
+    """The network's `collapsed()` arrays out of an exported model's bytes: what training can begin with."""
+    model = onnx.load_from_string(data)
+    arrays = {entry.name: numpy_helper.to_array(entry).astype(np.float64) for entry in model.graph.initializer}
+    names = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
+    layers = [(name, arrays[f"{name}.weight"], arrays[f"{name}.bias"]) for name in names]
+    _, vdsr = shape_of(layers)
+    undone = []
+    for name, weight, bias in layers:
+        if name == "head":
+            if vdsr:
+                bias = bias + 0.5 * weight.sum((1, 2, 3))
+            weight = weight * 255.0
+        if name == "tail":
+            weight, bias = weight / 255.0, bias / 255.0
+        if name == "skip":
+            bias = (bias - 0.5) / 255.0
+        undone.append((name, weight, bias))
+    return undone
+
+
 def session(data, threads=1):
     """An ONNX Runtime CPU session of a model's bytes."""
     import onnxruntime
@@ -118,5 +178,5 @@ def session(data, threads=1):
 
 
 def upscale(run, luma):
-    """One Y plane uint8 [h, w] through a session: uint8 [2h, 2w]."""
+    """One Y plane uint8 [h, w] through a session: uint8 [scale h, scale w]."""
     return run.run([contract.OUTPUT_NAME], {contract.INPUT_NAME: np.ascontiguousarray(luma)[None, None]})[0][0, 0]

@@ -1,9 +1,10 @@
 """What the networks are measured on and never trained on.
 
 Clips: every video of the shared data, taken as the high rendition; its low one is
-made as an origin would make it (half the size by swscale's bicubic, libx264 medium
-at about 600 kbit/s, a key frame every two seconds). `ocean` brings both its own
-renditions. Stills: Set5 and Set14, halved by swscale's bicubic.
+made as an origin would make it (a half, a third or a quarter of the size by swscale's
+bicubic, libx264 medium at about 600 kbit/s at x2, a key frame every two seconds).
+For x2, `ocean` brings both its own renditions. Stills: Set5 and Set14, scaled down by
+swscale's bicubic. `testlist` recognises the clips.
 """
 
 import hashlib
@@ -57,6 +58,19 @@ def clip_names(shared):
     return names + (["ocean"] if (Path(shared) / "hls/ocean/720p/720p.m3u8").exists() else [])
 
 
+def low_kbps(scale):
+    """The rate of a low rendition; smaller pictures need more bits a pixel."""
+    return round(LOW_KBPS * (2 / scale) ** 1.5)
+
+
+def _divisible(frames, by):
+    """Cropped by the few columns and rows that do not divide."""
+    width, height = frames.width - frames.width % by, frames.height - frames.height % by
+    if (width, height) == (frames.width, frames.height):
+        return frames
+    return media.frames_from_luma(np.ascontiguousarray(frames.luma[:, :height, :width]))
+
+
 def _cached(cache, key, make):
     """Raw frames kept on disk between runs: the coded pictures are then the same too."""
     if cache is None:
@@ -70,17 +84,16 @@ def _cached(cache, key, make):
     return np.load(path, mmap_mode="r")
 
 
-def load_clip(shared, name, cache=None, most_frames=MOST_FRAMES):
+def _ocean_digest(shared):
+    found = [path for size in ("360p", "720p") for path in sorted((Path(shared) / "hls/ocean" / size).glob("*.ts"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in found))
+
+
+def load_clip(shared, name, cache=None, most_frames=MOST_FRAMES, scale=2):
     """One clip of the test set as a Pair."""
-    if name == "ocean":
+    if name == "ocean" and scale == 2:
         high_path, low_path = (Path(shared) / f"hls/ocean/{size}/{size}.m3u8" for size in ("720p", "360p"))
-        sha = hashlib.sha256(
-            b"".join(
-                path.read_bytes()
-                for size in ("360p", "720p")
-                for path in sorted((high_path.parent.parent / size).glob("*.ts"))
-            )
-        )
+        sha = _ocean_digest(shared)
         high = media.Frames(
             _cached(cache, f"ocean-high-{most_frames}", lambda: media.read_video(high_path, limit=most_frames).raw),
             1280,
@@ -95,32 +108,37 @@ def load_clip(shared, name, cache=None, most_frames=MOST_FRAMES):
         seconds = len(low) / fps
         kbps = sum(path.stat().st_size for path in low_path.parent.glob("*.ts")) * 8e-3 / max(seconds, 40.0)
     else:
-        path = Path(shared) / "video" / f"{name}.mp4"
-        sha, fps = hashlib.sha256(path.read_bytes()), _rate(path)
+        path = Path(shared) / ("hls/ocean/720p/720p.m3u8" if name == "ocean" else f"video/{name}.mp4")
+        sha = _ocean_digest(shared) if name == "ocean" else hashlib.sha256(path.read_bytes())
+        fps = _rate(path)
         width, height = media.probe_size(path)
         high = media.Frames(
             _cached(cache, f"{name}-high-{most_frames}", lambda: media.read_video(path, limit=most_frames).raw),
             width,
             height,
         )
-        coding = media.Encode(preset=LOW_PRESET, kbps=LOW_KBPS, keyint=round(2 * fps), fps=fps)
+        high = _divisible(high, 2 * scale if scale != 2 else 1)
+        width, height = high.width // scale, high.height // scale
+        kbps = low_kbps(scale)
+        coding = media.Encode(preset=LOW_PRESET, kbps=kbps, keyint=round(2 * fps), fps=fps)
 
         def make_low():
-            return media.encode_decode(media.scale(high, width // 2, height // 2), coding)[0].raw
+            return media.encode_decode(media.scale(high, width, height), coding)[0].raw
 
-        low = media.Frames(_cached(cache, f"{name}-low-{most_frames}", make_low), width // 2, height // 2)
-        kbps = LOW_KBPS
+        key = f"{name}-low-{most_frames}" + ("" if scale == 2 else f"-x{scale}")
+        low = media.Frames(_cached(cache, key, make_low), width, height)
     if len(low) != len(high):
         raise media.MediaError(f"{name}: {len(low)} low frames for {len(high)} high ones")
     return Pair(name, low, high, kbps, fps, sha.hexdigest())
 
 
-def load_stills(shared, collection):
-    """[(name, low, high)] Y planes of Set5 or Set14; sides are cropped to multiples of four."""
+def load_stills(shared, collection, scale=2):
+    """[(name, low, high)] Y planes of Set5 or Set14; sides are cropped so that the low ones are even."""
     pairs = []
     for path in sorted((Path(shared) / "images/test" / collection).glob("*.png")):
         width, height = media.probe_size(path)
-        high = media.read_still(path, width & ~3, height & ~3)
-        low = media.scale(media.frames_from_luma(high[None]), high.shape[1] // 2, high.shape[0] // 2).luma[0]
+        by = 2 * scale
+        high = media.read_still(path, width - width % by, height - height % by)
+        low = media.scale(media.frames_from_luma(high[None]), high.shape[1] // scale, high.shape[0] // scale).luma[0]
         pairs.append((path.stem, low, high))
     return pairs

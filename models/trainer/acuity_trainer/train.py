@@ -4,15 +4,20 @@ Every random choice of a step is drawn from a generator seeded by (seed, step),
 so a run that was cut off and resumed sees the very same batches. The schedule
 follows the steps; a time budget, when given, moves it on faster and makes the run
 depend on the machine's speed, which the record then says.
+
+Speed is quality here, since the budget is minutes of a CPU: the body of the network runs in bfloat16 where the
+processor multiplies that itself (twice as fast; interpolation, first layer and loss stay in single precision), a
+patch is cut by what the layers see instead of being padded, and patches come from memory maps without copies.
 """
 
 import copy
+import hashlib
 import json
 import math
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +26,6 @@ import torch
 from . import networks
 from .corpus import Corpus
 
-# Low pixels left out of the loss at each side of a patch: there the network sees padding instead of picture.
-MARGIN = 4
 CHARBONNIER_EPSILON = 1.5 / 255
 # Squared error is taken relative to the plain scaler's on the same frame (code values squared, this added),
 # because a clip's gain in dB is relative too.
@@ -32,11 +35,21 @@ EVALUATE_EVERY = 2000
 VALIDATION_STEP = 2**40  # a step no run reaches: the seed of the validation patches
 
 
+def has_bfloat16(cpuinfo="/proc/cpuinfo"):
+    """Does this processor multiply bfloat16 by itself? Where it does not, single precision is faster."""
+    try:
+        flags = Path(cpuinfo).read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything a run depends on but the corpus."""
 
     tier: str
+    scale: int = 2
     seed: int = 1
     steps: int = 60_000
     batch: int = 12
@@ -46,6 +59,10 @@ class Settings:
     ema: float = 0.999
     # Part of the schedule with the robust loss; the rest minimises squared error, which is what PSNR counts.
     robust_share: float = 0.25
+    # Squared error relative to the plain scaler's on the same frame: for many kinds of video at once. One kind is
+    # better off with the squared error itself, which is what its PSNR counts.
+    relative: bool = True
+    bfloat16: bool = field(default_factory=has_bfloat16)
     budget_s: float = 0.0
     threads: int = 1
 
@@ -60,13 +77,18 @@ def to_unit(values):
 
 
 def loss_of(output, target, plain, robust):
-    """Robust loss first, squared error relative to the plain scaler's later."""
-    edge = 2 * MARGIN
-    difference = (output - target)[..., edge:-edge, edge:-edge]
+    """Robust loss first, squared error relative to `plain` (code values squared, one a patch) later."""
+    difference = output - target
     if robust:
         return (difference.square() + CHARBONNIER_EPSILON**2).sqrt().mean() * 10
     each = difference.square().mean((1, 2, 3)) * 255.0**2
     return (each / (plain + PLAIN_FLOOR)).mean()
+
+
+def middle(high, network):
+    """What of a high patch `network.core` gives: all but the rim that only feeds the layers."""
+    rim = network.margin * network.scale
+    return high[..., rim:-rim, rim:-rim]
 
 
 def _rate(settings, progress, step):
@@ -86,11 +108,12 @@ class Run:
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.corpus = Corpus(corpus)
+        if self.corpus.scale != settings.scale:
+            raise Interrupted(f"{corpus} holds pairs of scale {self.corpus.scale}, not {settings.scale}")
         # What went before, oldest first, when the first weights are another run's.
-        fresh, self.history = networks.build(settings.tier), []
+        fresh, self.history = networks.build(settings.tier, settings.scale), []
         if begin_with:
-            fresh, facts = load_average(begin_with, settings.tier)
-            self.history = facts["history"] + [{key: facts[key] for key in ("step", "elapsed_s", "settings")}]
+            fresh, self.history = _begin(begin_with, settings)
         self.network = fresh.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
@@ -105,7 +128,7 @@ class Run:
             **asdict(self.settings),
             "threads": 0,
             "corpus": self.corpus.digest(),
-            "shares": self.corpus.SHARES,
+            "shares": self.corpus.share_of,
             "begun": len(self.history),
         }
 
@@ -151,9 +174,11 @@ class Run:
         progress = self.progress()
         for group in self.optimiser.param_groups:
             group["lr"] = _rate(settings, progress, self.step)
-        loss = loss_of(
-            self.network(to_unit(low)), to_unit(high), torch.from_numpy(plain), progress < settings.robust_share
-        )
+        if not settings.relative:
+            plain = np.full_like(plain, self.corpus.plain_mse)
+        target = to_unit(middle(high, self.network))
+        output = self.network.core(to_unit(low), settings.bfloat16)
+        loss = loss_of(output, target, torch.from_numpy(plain), progress < settings.robust_share)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -167,16 +192,13 @@ class Run:
 
     def validate(self):
         """Mean gain in dB of the averaged network over the fixed bicubic kernel on the validation patches."""
-        fresh = networks.build(self.settings.tier)
-        for layer in (fresh.tail.project, fresh.tail.bias):
-            torch.nn.init.zeros_(layer)
-        edge, gains = 2 * MARGIN, []
+        fresh, gains = networks.build(self.settings.tier, self.settings.scale).silence(), []
         with torch.no_grad():
             for start in range(0, len(self.validation[0]), 16):
-                low, high = (to_unit(part[start : start + 16]) for part in self.validation[:2])
+                low, high = (part[start : start + 16] for part in self.validation[:2])
+                low, high = to_unit(low), to_unit(middle(high, fresh))
                 errors = [
-                    ((net(low) - high)[..., edge:-edge, edge:-edge] * 255).square().mean((1, 2, 3)) + 0.1
-                    for net in (fresh, self.average)
+                    ((net.core(low) - high) * 255).square().mean((1, 2, 3)) + 0.1 for net in (fresh, self.average)
                 ]
                 gains.append(10 * torch.log10(errors[0] / errors[1]))
         return float(torch.cat(gains).mean())
@@ -237,15 +259,44 @@ def load_average(folder, tier):
 
     Gives (network, {step, elapsed_s, settings, history}).
     """
-    state = torch.load(Path(folder) / "checkpoint.pt", map_location="cpu")
-    identity = json.loads(state["identity"])
+    identity, facts, average = _read(folder)
     if identity["tier"] != tier:
         raise Interrupted(f"{folder} holds a run of tier {identity['tier']}, not {tier}")
-    network = networks.build(tier)
-    network.load_state_dict(state["average"])
-    return network, {
+    network = networks.build(tier, identity.get("scale", 2))
+    network.load_state_dict(average)
+    return network, facts
+
+
+def _read(folder):
+    """(identity, facts, the averaged network's state) of a run's checkpoint."""
+    state = torch.load(Path(folder) / "checkpoint.pt", map_location="cpu")
+    identity = json.loads(state["identity"])
+    facts = {
         "step": state["step"],
         "elapsed_s": round(state["elapsed_s"]),
         "settings": identity,
         "history": state.get("history", []),
     }
+    return identity, facts, state["average"]
+
+
+def _begin(source, settings):
+    """First weights from a run's folder or an exported model, widened where that is of a smaller tier or another scale.
+
+    Gives (network, what went before, oldest first).
+    """
+    if Path(source).suffix == ".onnx":
+        from . import export
+
+        data = Path(source).read_bytes()
+        network = networks.from_layers(export.read_layers(data))
+        history = [{"model": Path(source).name, "sha256": hashlib.sha256(data).hexdigest()}]
+    else:
+        identity, facts, _ = _read(source)
+        network, _ = load_average(source, identity["tier"])
+        history = facts["history"] + [{key: facts[key] for key in ("step", "elapsed_s", "settings")}]
+    fresh = networks.build(settings.tier, settings.scale)
+    same = {name: value.shape for name, value in network.state_dict().items()}
+    if same != {name: value.shape for name, value in fresh.state_dict().items()}:
+        network = networks.widened(network, settings.tier, settings.scale)
+    return network, history

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acuity_trainer import catalogue, contract
+from acuity_trainer import catalogue, contract, records
 from acuity_trainer.results import ClipResult, Score
 
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
@@ -83,11 +83,11 @@ class Catalogue(unittest.TestCase):
 
     def test_the_record_names_licences_and_no_machine(self):
         entry, stills = self.entry()
-        text = catalogue.record(entry, METADATA, [measured_clip()], stills, 1)
+        text = records.generic(entry, METADATA, [measured_clip()], stills, 1)
         self.assertIn("not stated", text)
         self.assertIn("+0.70", text)
-        self.assertEqual(catalogue.leaks(text), [])
-        self.assertTrue(catalogue.leaks("see /home/x and https" + "://example.org"))
+        self.assertEqual(records.leaks(text), [])
+        self.assertTrue(records.leaks("see /home/x and https" + "://example.org"))
 
 
 class Zoo(unittest.TestCase):

@@ -1,0 +1,178 @@
+"""The records: one Markdown page a model, how it was trained, on what, and what it measured.
+
+Written together with the catalogue's entry; what gets in is checked for paths and hosts.
+"""
+
+import json
+import re
+
+
+def leaks(text):
+    """Paths of a machine and host names must not get into what is committed: what of that is in `text`."""
+    return re.findall(r"(?:/(?:work|tmp|root|home)/\S*|https?://\S+)", text)
+
+
+def _table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def generic(entry, metadata, clips, stills, stride):
+    """The record of a generic model, measured on the test set, as Markdown."""
+    model, measured = entry["id"], entry["measured"]
+    coded = f"{model}+x264"
+    with_coded = all(coded in clip.methods for clip in clips)
+    header = ["clip", "frames", "low kbit/s", "bicubic", "lanczos", "model", "gain dB"] + (
+        ["after x264"] if with_coded else []
+    )
+    header += ["SSIM plain", "SSIM model"]
+    rows = []
+    for clip in clips:
+        row = [clip.name, str(clip.frames), f"{clip.kbps:.0f}"] + [
+            f"{clip.methods[name].psnr_db:.2f}" for name in ("bicubic", "lanczos", model)
+        ]
+        row += [f"{clip.gain_db(model):+.2f}"] + ([f"{clip.gain_db(coded):+.2f}"] if with_coded else [])
+        rows.append(row + [f"{clip.plain().ssim:.4f}", f"{clip.methods[model].ssim:.4f}"])
+    still_rows = [
+        [name, *(f"{figures[method]:.2f}" for method in ("bicubic", "lanczos", model))]
+        for name, figures in stills.items()
+    ]
+    settings, sources = json.loads(metadata["settings"]), json.loads(metadata["sources"])
+    source_rows = [
+        [name, str(facts["package"]), str(facts["files"]), facts["licence"], f"`{facts['sha256'][:16]}`"]
+        for name, facts in sources.items()
+    ]
+    tested = [[clip.name, f"`{clip.sha256[:16]}`"] for clip in clips]
+    after = (
+        ' "After x264" is the gain left once libx264 (superfast, 2800 kbit/s, no B pictures)\n'
+        "coded the enhanced picture; the plain scalers are not re-encoded."
+        if with_coded
+        else ""
+    )
+    counted = "frame" if stride == 1 else f"{stride}th frame"
+    return f"""# {model}
+
+Written by `python3 -m acuity_trainer evaluate`.
+
+{entry["parameters"]} parameters, {measured["macs_per_pixel"]:.0f} multiply-accumulates for each source pixel;
+the catalogue says how long a frame takes. SHA-256 of the file: `{entry["sha256"]}`.
+
+## Measured
+
+Luma PSNR in dB (of the squared error averaged over frames) and SSIM, as FFmpeg's filters define them, on
+H.264-coded low renditions of clips never trained on. Every {counted} counts. Gain is over the better of swscale's
+bicubic and Lanczos.{after}
+
+{_table(header, rows)}
+
+Mean gain {measured["gain_db"]:+.3f} dB, least {measured["worst_gain_db"]:+.3f} dB, SSIM {measured["ssim_gain"]:+.4f}.
+
+Clean stills, scaled down by bicubic, luma PSNR in dB without a border of {entry["scale"]} pixels:
+
+{_table(["set", "bicubic", "lanczos", "model"], still_rows)}
+
+## Trained
+
+{metadata["steps"]} steps, {metadata["elapsed_s"]} s. Settings: `{json.dumps(settings, sort_keys=True)}`.
+{_history_lines(metadata)}{_curve_line(metadata)}
+{_table(["source", "from", "files", "licence", "SHA-256 begins"], source_rows)}
+
+The scenes drawn from them (camera moves over stills, tile worlds, corridors, windows of text) are the trainer's own.
+"Not stated" means just that: the maker of the collection gives no licence. None of the pictures is part of this
+project.
+
+## Tested on
+
+{_table(["clip", "SHA-256 begins"], tested)}
+"""
+
+
+def _history_lines(metadata):
+    runs = json.loads(metadata.get("history", "[]"))
+    if not runs:
+        return ""
+    told = [
+        f"- the exported model {run['model']}, SHA-256 `{run['sha256']}`"
+        if "model" in run
+        else f"- {run['step']} steps, {run['elapsed_s']} s: `{json.dumps(run['settings'], sort_keys=True)}`"
+        for run in runs
+    ]
+    return "\nIts first weights are those of earlier runs, oldest first:\n\n" + "\n".join(told) + "\n\n"
+
+
+def _curve_line(metadata):
+    points = json.loads(metadata.get("curve", "[]"))
+    if not points:
+        return ""
+    shown = points[:: max(1, len(points) // 12)]
+    return (
+        "Gain over bicubic on fixed validation patches as training went on: "
+        + ", ".join(f"{point['step']}: {point['gain_db']:+.3f}" for point in shown)
+        + " dB.\n"
+    )
+
+
+def _times(ranges):
+    return ", ".join(f"{float(start):.1f} to {float(end):.1f}" for start, end in ranges) or "-"
+
+
+def _learned_sources(sources):
+    """What a cluster's model learned from: facts of `material`, or {name: {sha256, seconds, held_out}} of a recipe."""
+    if isinstance(sources, dict):
+        rows = [
+            [name, "-", _times(one.get("seconds", [])), _times(one.get("held_out", [])), f"`{one['sha256']}`"]
+            for name, one in sources.items()
+        ]
+    else:
+        rows = [
+            [
+                one["label"],
+                "{}x{} to {}x{}, {} fps".format(*one["low"], *one["high"], one["fps"]),
+                _times(one["trained_s"]),
+                _times(one["held_out_s"]),
+                f"`{one['sha256']}`",
+            ]
+            for one in sources
+        ]
+    digest = "SHA-256 (of a ladder: of its segments' digests)"
+    return _table(["source", "renditions", "trained on, s", "held out, s", digest], rows)
+
+
+def learned(entry, metadata, scores, names, sources, about, pictures, elapsed_s, curve):
+    """The record of a content-aware model, measured on the held-out part of its own video, as Markdown.
+
+    `names` says what each method of `scores` is called in the table; `curve` whether there is a picture of one.
+    """
+    model, measured = entry["id"], entry["measured"]
+    best = measured["heldout_plain_db"]
+    rows = [
+        [names.get(name, name), f"{score.psnr_db:.3f}", f"{score.psnr_db - best:+.3f}", f"{score.ssim:.4f}"]
+        for name, score in scores.items()
+    ]
+    shown = f"\n![loss and gain over the steps]({model}.png)\n" if curve else ""
+    return f"""# {model}
+
+Written by `python3 -m acuity_trainer`.
+
+{entry["parameters"]} parameters, {measured["macs_per_pixel"]:.0f} multiply-accumulates for each source pixel;
+the catalogue says how long a frame takes. SHA-256 of the file: `{entry["sha256"]}`.
+
+## Measured
+
+On {pictures} pictures of the held-out part of its own video, the newest tenth, no picture of which was trained on. Luma
+PSNR in dB (of the squared error averaged over pictures) and SSIM, as FFmpeg's filters define them; the exported file
+through ONNX Runtime. Gain is over the better of swscale's bicubic and Lanczos.
+
+{_table(["", "PSNR-Y dB", "gain dB", "SSIM"], rows)}
+
+`python3 -m acuity_trainer evaluate --heldout {model}` measures it again.
+
+## Trained
+
+{metadata["steps"]} steps, {elapsed_s} s. Settings: `{json.dumps(json.loads(metadata["settings"]), sort_keys=True)}`.
+{_history_lines(metadata)}{shown}
+{_learned_sources(sources)}
+
+What the video is and under which terms, as who trained on it says: {about}. None of its pictures is part of this
+project.
+"""
