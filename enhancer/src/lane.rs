@@ -337,7 +337,7 @@ const LEAD_IN_PTS: i64 = i64::MIN / 4;
 
 /// An access unit as the decoder takes it. Parameter sets from an init segment go before every IDR picture, where a
 /// transport stream has them.
-fn annex_b<'a>(track: &VideoTrack, unit: &'a AccessUnit) -> std::borrow::Cow<'a, [u8]> {
+pub(crate) fn annex_b<'a>(track: &VideoTrack, unit: &'a AccessUnit) -> std::borrow::Cow<'a, [u8]> {
     match track.framing {
         Framing::AnnexB => std::borrow::Cow::Borrowed(&unit.data),
         Framing::LengthPrefixed(size) => {

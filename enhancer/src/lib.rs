@@ -14,6 +14,7 @@
 
 mod codec;
 pub mod container;
+mod describe;
 mod error;
 pub mod h264;
 mod inference;
@@ -30,6 +31,7 @@ mod upscale;
 mod workers;
 
 pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};
+pub use describe::{DescribeError, Describer};
 pub use error::{EnhanceError, StartError, Unsupported};
 pub use probe::{ContainerKind, SourceInfo, probe};
 pub use report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};

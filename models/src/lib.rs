@@ -8,12 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod clusters;
 mod contract;
 mod digest;
 mod entry;
 mod set;
 
 pub use catalogue::{Catalogue, CatalogueError, RejectedEntry};
+pub use clusters::{Assigned, Clusters, ClustersError, Nearest};
 pub use contract::{ElementType, TensorContract};
 pub use digest::{DigestError, DigestState, MODEL_LIMIT_BYTES, NotADigest, Sha256};
 pub use entry::{EntryFault, Measured, ModelEntry, Tier, UnknownTier};
