@@ -19,6 +19,7 @@
 mod codec;
 mod compare;
 pub mod container;
+mod describe;
 mod error;
 mod feed;
 pub mod h264;
@@ -42,6 +43,7 @@ mod workers;
 
 pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};
 pub use compare::{CompareError, CompareReply, CompareRequest, Comparison, TierComparison};
+pub use describe::{DescribeError, Describer};
 pub use error::{EnhanceError, StartError, Unsupported};
 pub use offered::{Keeping, OfferedModel, OfferedSet, Refusal, RefusalReason};
 pub use probe::{ContainerKind, SourceInfo, probe};

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod clusters;
 mod contract;
 mod description;
 mod digest;
@@ -16,6 +17,7 @@ mod set;
 mod watch;
 
 pub use catalogue::{Catalogue, CatalogueError, RejectedEntry};
+pub use clusters::{Assigned, Clusters, ClustersError, Nearest};
 pub use contract::{ElementType, TensorContract};
 pub use description::{ContractDescription, Dimension, ModelDescription, SetDescription, TensorDescription};
 pub use digest::{DigestError, DigestState, MODEL_LIMIT_BYTES, NotADigest, Sha256};

@@ -4,6 +4,7 @@
 //! ONNX Runtime falls back to its CPU provider in silence; here that is an error, because an operator who
 //! asked for an accelerator must learn at start, not from a bill, that it is not used.
 
+mod embedder;
 mod network;
 mod proof;
 
@@ -16,6 +17,7 @@ use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 
+pub(crate) use embedder::Embedder;
 pub(crate) use network::{InferenceError, Network};
 
 use crate::StartError;

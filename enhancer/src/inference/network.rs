@@ -94,7 +94,14 @@ impl Network {
 }
 
 /// Copies `height` rows of `width` bytes between planes of different strides.
-fn copy_rows(from: &[u8], from_stride: usize, to: &mut [u8], to_stride: usize, width: usize, height: usize) {
+pub(super) fn copy_rows(
+    from: &[u8],
+    from_stride: usize,
+    to: &mut [u8],
+    to_stride: usize,
+    width: usize,
+    height: usize,
+) {
     if from_stride == width
         && to_stride == width
         && from.len() >= width * height
