@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use acuity_config::{AccessLog as AccessLogTarget, Config, ModelsConfig};
+use acuity_config::{AccessLog as AccessLogTarget, ClusterChoice, Config, ModelsConfig};
 use acuity_enhancer::{Enhancer, Keeping, Readiness, StartError};
 use acuity_models::{Catalogue, Watch, WatchEvent};
 use prometheus::Registry;
 
 use crate::access_log::AccessLog;
 use crate::ahead::Ahead;
+use crate::assigner::Assigner;
 use crate::cache::store::Store;
 use crate::cli::with_causes;
 use crate::cluster::{Assign, Told, uses_models};
@@ -82,16 +83,11 @@ pub enum AppError {
 }
 
 impl App {
-    /// Builds everything and starts the enhancer's threads; models are loaded behind (see [`App::readiness`]). `assign` tells
-    /// clusters by their looks, if anything does.
+    /// Builds everything and starts the enhancer's threads; models are loaded behind (see [`App::readiness`]).
     ///
     /// # Errors
     /// ONNX Runtime or a thread is not to be had.
-    pub fn new(
-        config: Config,
-        catalogue: Arc<Catalogue>,
-        assign: Option<Arc<dyn Assign>>,
-    ) -> Result<Self, AppError> {
+    pub fn new(config: Config, catalogue: Arc<Catalogue>) -> Result<Self, AppError> {
         let config = Arc::new(config);
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::register(&registry)?);
@@ -109,6 +105,8 @@ impl App {
         let playlists = Playlists::new(Arc::clone(&origins), Arc::clone(&sites), config.cache.clone());
         let inputs = Inputs::new(Arc::clone(&origins), Arc::clone(&sites), &config);
         let probes = Probes::new(playlists.clone(), inputs.clone(), config.enhancer.clone(), &config.cache);
+        let assigner = assigner(&config);
+        let assign = assigner.clone().map(|assigner| assigner as Arc<dyn Assign>);
         let appearances = Appearances::new(assign, playlists.clone(), inputs.clone(), &config.cache);
         let guard = Guard::new(
             config.guard.clone(),
@@ -118,7 +116,7 @@ impl App {
             Instruments::register(&registry)?,
         );
         let watch = uses_models(&config.routes)
-            .then(|| watch(&config.models, catalogue, enhancer.clone(), appearances.clone()))
+            .then(|| watch(&config.models, catalogue, enhancer.clone(), (assigner, appearances.clone())))
             .transpose()
             .map_err(AppError::Watch)?;
         let store = Store::new(config.cache.budget_bytes);
@@ -218,18 +216,31 @@ impl Drop for InProgress {
     }
 }
 
+/// What finds clusters by looks, if any route wants it.
+fn assigner(config: &Config) -> Option<Arc<Assigner>> {
+    let wanted = config.routes.iter().any(|route| route.cluster == ClusterChoice::Auto);
+    wanted.then(|| {
+        let assigner = Assigner::new(config.models.directory.clone(), config.enhancer.clone());
+        assigner.load();
+        Arc::new(assigner)
+    })
+}
+
 /// Watches the models' directory and hands what changes to the enhancer. Playlists follow by themselves: each asks the
 /// enhancer what there is.
 fn watch(
     config: &ModelsConfig,
     current: Arc<Catalogue>,
     enhancer: Enhancer,
-    appearances: Appearances,
+    (assigner, appearances): (Option<Arc<Assigner>>, Appearances),
 ) -> std::io::Result<Watch> {
     Watch::start(&config.directory, current, config.watch_interval, move |event| match event {
         WatchEvent::Changed(catalogue) => {
             tracing::info!(models = catalogue.entries().len(), "the models have changed");
             enhancer.install(catalogue);
+            if let Some(assigner) = &assigner {
+                assigner.load();
+            }
             appearances.forget();
         }
         WatchEvent::Kept(error) => {

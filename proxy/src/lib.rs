@@ -16,6 +16,7 @@ pub mod admin;
 pub mod ahead;
 pub mod app;
 pub mod asked;
+pub mod assigner;
 pub mod cache;
 pub mod cli;
 pub mod client;

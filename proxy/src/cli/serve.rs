@@ -54,7 +54,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let bound = Bound::new(&config.server, config.admin.listen).map_err(Failure::running)?;
     let addresses = bound.addresses().map_err(Failure::running)?;
     let runtime = server::runtime(&config.server).map_err(Failure::running)?;
-    let app = Arc::new(App::new(config, catalogue, None).map_err(why)?);
+    let app = Arc::new(App::new(config, catalogue).map_err(why)?);
     announce(&app, &addresses);
     runtime.block_on(server::serve(app, bound, server::stop_signal()));
     // Downloads that were cut off and the enhancer's threads end with the process.
