@@ -208,3 +208,27 @@ fn one_tier_is_withdrawn_and_the_other_goes_on() {
     assert_eq!(world.make("game", &own).how(), ("game-x2-s", None));
     assert_eq!(world.offered().len(), 2, "the set is still one");
 }
+
+/// A ladder that others made, with the networks that ship.
+#[test]
+fn a_real_ladder() {
+    let folder = kit::root().join("../shared/data/hls/ocean");
+    if !folder.is_dir() {
+        return eprintln!("skipped: no real media at {}", folder.display());
+    }
+    let read = |name: &str| Segment { init: None, bytes: std::fs::read(folder.join(name)).unwrap().into() };
+    let world = world(3.0, 0.0);
+    for index in [0, 9, 18] {
+        let name = |height: u32, index: u32| read(&format!("{height}p/seg_{index:03}.ts"));
+        let (low, high) = (name(360, index), name(720, index));
+        let found = compare(&world, CompareRequest { frames: 12, ..request(&world, &low, &high) }).unwrap();
+        eprintln!("segment {index}: {found:?}");
+        let generic_db = only(&found).generic_db.unwrap();
+        assert!(generic_db > found.plain_db, "the shipped network beats the plain scaler: {found:?}");
+        assert!(only(&found).own_db < generic_db, "the same, three code values too bright: {found:?}");
+        // The next one is of another time.
+        let next = name(720, index + 1);
+        let error = compare(&world, request(&world, &low, &next)).unwrap_err();
+        assert_eq!(error.label(), "times");
+    }
+}

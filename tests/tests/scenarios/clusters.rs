@@ -14,7 +14,7 @@ use reqwest::Method;
 use crate::kit::{at_leisure, segment_url};
 
 /// A stream so small that it is made in time however busy the machine is: these scenarios are about which model makes it.
-async fn small_stream() -> Clip {
+pub(crate) async fn small_stream() -> Clip {
     let recipe = Recipe {
         packaging: Packaging::Ts,
         sound: Sound::Muxed,
@@ -28,7 +28,7 @@ async fn small_stream() -> Clip {
 
 /// An edge of one enhanced rendition that looks at its models often and keeps nothing it has made: what comes is made now.
 /// One encoder thread, because x264 with several and a rate cap does not write the same bytes twice.
-fn watching(zoo: &Zoo) -> WorldBuilder {
+pub(crate) fn watching(zoo: &Zoo) -> WorldBuilder {
     at_leisure()
         .route("max_source_lines", 100)
         .set("models.directory", zoo.setting())
@@ -39,7 +39,7 @@ fn watching(zoo: &Zoo) -> WorldBuilder {
 }
 
 /// A clip at `/vod/`, with two playlists more: `/vod/game/master.m3u8` and one that names the cluster itself.
-async fn serve(clip: &Clip, world: WorldBuilder) -> World {
+pub(crate) async fn serve(clip: &Clip, world: WorldBuilder) -> World {
     let origin = Origin::start().await.unwrap();
     for prefix in ["/vod", "/vod/game", "/vod/said", "/vod/header"] {
         origin.folder(prefix, clip.folder());
@@ -51,14 +51,14 @@ async fn serve(clip: &Clip, world: WorldBuilder) -> World {
 }
 
 /// A multivariant playlist whose origin says what the stream is.
-fn naming(master: &str, cluster: &str) -> String {
+pub(crate) fn naming(master: &str, cluster: &str) -> String {
     let data =
         format!("#EXT-X-SESSION-DATA:DATA-ID=\"org.acuity.cluster\",VALUE=\"{cluster}\"\n#EXT-X-STREAM-INF");
     master.replacen("#EXT-X-STREAM-INF", &data, 1)
 }
 
 /// `VALUE` of the session data that names the model set.
-fn model_set(master: &Multivariant) -> String {
+pub(crate) fn model_set(master: &Multivariant) -> String {
     attribute(master, "org.acuity.model", "VALUE")
 }
 
@@ -70,12 +70,12 @@ fn attribute(master: &Multivariant, id: &str, name: &str) -> String {
     line[start..].split('"').next().unwrap().to_owned()
 }
 
-async fn media_of(player: &Player, master: &Multivariant) -> Media {
+pub(crate) async fn media_of(player: &Player, master: &Multivariant) -> Media {
     player.media(&master.url_of(master.enhanced()[0]).unwrap()).await.unwrap()
 }
 
 /// What made a segment, as the edge says it.
-async fn made_by(player: &Player, media: &Media, index: usize) -> (String, bytes::Bytes) {
+pub(crate) async fn made_by(player: &Player, media: &Media, index: usize) -> (String, bytes::Bytes) {
     let fetched = player.get_ok(&segment_url(media, index), &[]).await.unwrap();
     let status = fetched.header("cache-status");
     let detail = status.split("detail=\"").nth(1).and_then(|rest| rest.split('"').next());
@@ -83,7 +83,7 @@ async fn made_by(player: &Player, media: &Media, index: usize) -> (String, bytes
 }
 
 /// Opens a stream until its playlist is as wanted: a change of models is seen by looking now and then.
-async fn until(world: &World, path: &str, wanted: impl Fn(&Multivariant) -> bool) -> Multivariant {
+pub(crate) async fn until(world: &World, path: &str, wanted: impl Fn(&Multivariant) -> bool) -> Multivariant {
     let player = Player::new().unwrap();
     let start = Instant::now();
     loop {
@@ -97,7 +97,7 @@ async fn until(world: &World, path: &str, wanted: impl Fn(&Multivariant) -> bool
     }
 }
 
-fn is_of(master: &Multivariant, cluster: &str) -> bool {
+pub(crate) fn is_of(master: &Multivariant, cluster: &str) -> bool {
     !master.enhanced().is_empty() && model_set(master).starts_with(&format!("{cluster}-"))
 }
 

@@ -3,11 +3,13 @@
 //! One test program, so that clips are made once and the whole is linked once; a file a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod ahead;
 mod answers;
 mod clusters;
 mod commands;
 mod crowd;
 mod faults;
+mod guard;
 mod kit;
 mod live;
 mod offers;
