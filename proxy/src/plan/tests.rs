@@ -140,6 +140,22 @@ fn the_default_policy() {
     }
 }
 
+#[test]
+fn the_counterpart_is_the_best_that_could_be_withheld_whether_it_is_or_not() {
+    let ladder = ladder(&[
+        "BANDWIDTH=300000,RESOLUTION=480x270 a",
+        "BANDWIDTH=800000,RESOLUTION=640x360 b",
+        "BANDWIDTH=2000000,RESOLUTION=1280x720 c",
+        "BANDWIDTH=3000000,RESOLUTION=1280x720 d",
+        "BANDWIDTH=9000000,RESOLUTION=1280x720,CODECS=\"hvc1.2.4.L93\" e",
+    ]);
+    for withhold in [true, false] {
+        let plan = plan_with(&ladder, &Policy { withhold, ..policy() });
+        let counterparts: Vec<_> = plan.enhanced.iter().map(|e| (e.token.height, e.counterpart)).collect();
+        assert_eq!(counterparts, [(720, Some(3)), (540, None)], "withhold: {withhold}");
+    }
+}
+
 const AUDIO: &str = concat!(
     "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"lo\",NAME=\"English\",LANGUAGE=\"en\",CHANNELS=\"2\",URI=\"lo.m3u8\"\n",
     "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"hi\",NAME=\"English\",LANGUAGE=\"en\",CHANNELS=\"2\",URI=\"hi.m3u8\"\n",
