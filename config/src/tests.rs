@@ -24,7 +24,7 @@ fn faults(text: &str) -> Vec<String> {
 
 /// Asserts that the text, with a route added, has exactly one fault, and that it holds `expected`.
 #[track_caller]
-fn one_fault(text: &str, expected: &str) {
+pub(crate) fn one_fault(text: &str, expected: &str) {
     let found = faults(&format!("{text}\n[[route]]\norigin = \"https://o.example\"\n"));
     assert_eq!(found.len(), 1, "{text}: {found:#?}");
     assert!(found[0].contains(expected), "{text}: {found:#?} lacks {expected:?}");
@@ -239,50 +239,6 @@ fn single_faults() {
 }
 
 #[test]
-fn what_is_wrong_with_scales_and_clusters_is_told_in_place() {
-    let start = "[[route]]\nprefix = \"/x\"\norigin = \"https://o.example\"\n";
-    for (text, expected) in [
-        ("scales = []", "4:10 route[0].scales: must hold a number"),
-        (
-            "scales = [2, 5]",
-            "4:14 route[0].scales[1]: must be a whole number between 2 and 4, not the integer 5",
-        ),
-        ("scales = [2, 2]", "4:14 route[0].scales[1]: 2 is there already"),
-        (
-            "scales = [\"2\"]",
-            "4:11 route[0].scales[0]: must be a whole number between 2 and 4, not the string \"2\"",
-        ),
-        ("scales = 1", "4:10 route[0].scales: 1 is not between 2 and 4"),
-        ("scales = \"auto\"", "must be a list of whole numbers, not the string \"auto\""),
-        ("cluster = \"My Games\"", "4:11 route[0].cluster: \"My Games\" is not a cluster's name"),
-        (
-            "[[route.cluster_rule]]\ncluster = \"a\"",
-            "4:1 route[0].cluster_rule[0]: has neither `host` nor `path`",
-        ),
-        ("[[route.cluster_rule]]\npath = \"x\"", "4:1 route[0].cluster_rule[0].cluster: is missing"),
-        (
-            "[[route.cluster_rule]]\npath = \"x\"\ncluster = \"auto\"",
-            "6:11 route[0].cluster_rule[0].cluster: names no cluster",
-        ),
-        (
-            "[[route.cluster_rule]]\npath = \"(\"\ncluster = \"a\"",
-            "cluster_rule[0].path: is not a valid regular expression",
-        ),
-        (
-            "[[route.cluster_rule]]\nhost = \"a b\"\ncluster = \"a\"",
-            "cluster_rule[0].host: \"a b\" is not a host",
-        ),
-        (
-            "[[route.cluster_rule]]\npath = \"x\"\ncluster = \"a\"\npth = 1",
-            "7:1 route[0].cluster_rule[0].pth: is not a known key [did you mean `path`?]",
-        ),
-        ("cluster_rules = []", "is not a known key [did you mean `cluster_rule`?]"),
-    ] {
-        one_fault(&format!("{start}{text}"), expected);
-    }
-}
-
-#[test]
 fn no_route_is_a_fault_unless_the_command_line_names_an_origin() {
     assert!(faults("")[0].contains("route: is missing"));
     assert!(faults("route = []")[0].contains("route: is missing"));
@@ -395,43 +351,6 @@ weak = [
     assert_eq!(both.header.as_ref().map(|header| header.name.as_str()), Some("x-device"));
     assert_eq!(cmcd.cmcd, Some(CmcdCondition { key: "tb".into(), matches: None, below: Some(1500.0) }));
     assert!(query.query.as_ref().is_some_and(|query| query.matches.is_match("")));
-}
-
-#[test]
-fn known_devices() {
-    let route = "[[route]]\norigin = \"http://o.example\"\nenhance = \"weak\"";
-    let rules = parse(route).unwrap().routes.remove(0).weak;
-    assert_eq!(rules, WeakRule::known_devices());
-    assert_eq!(rules.len(), 4, "one of the patterns does not compile");
-    let weak = |agent: &str| {
-        rules.iter().any(|rule| rule.user_agent.as_ref().is_some_and(|rule| rule.is_match(agent)))
-    };
-    for agent in [
-        "Mozilla/5.0 (SMART-TV; LINUX; Tizen 6.0) AppleWebKit/537.36 (KHTML, like Gecko) 76.0.3809.146/6.0 TV Safari/537.36",
-        "Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/87.0.4280.88 Safari/537.36 WebAppManager",
-        "Mozilla/5.0 (Linux; Android 7.1.2; AFTMM Build/NS6265; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Mobile",
-        "Roku/DVP-9.10 (519.10E04111A)",
-        "Mozilla/5.0 (X11; Linux armv7l) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/90.0.4430.225 Safari/537.36 CrKey/1.56.500000",
-        "AppleCoreMedia/1.0.0.20K71 (Apple TV; U; CPU OS 16_1 like Mac OS X; en_us)",
-        "Mozilla/5.0 (Linux; BRAVIA 4K VH2 Build/QTG3.200305.006.S292; wv) AppleWebKit/537.36",
-        "HbbTV/1.5.1 (+DRM;Samsung;SmartTV2021:UAU7000;T-KSU2EDEUC-1410.6;;)",
-        "Mozilla/5.0 (Linux armv7l) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/11.0 Safari/605.1.15 WPE STB",
-        "Mozilla/5.0 (PlayStation 4 3.11) AppleWebKit/537.73 (KHTML, like Gecko)",
-    ] {
-        assert!(weak(agent), "{agent}");
-    }
-    for agent in [
-        "",
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36",
-        "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.1 Mobile/15E148 Safari/604.1",
-        "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile Safari/537.36",
-        "AppleCoreMedia/1.0.0.21B74 (iPhone; U; CPU OS 17_1 like Mac OS X; en_us)",
-        "ExoPlayerLib/2.19.1",
-        "Mozilla/5.0 (Linux; Android 12; TCL T676H) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile after",
-    ] {
-        assert!(!weak(agent), "{agent}");
-    }
-    assert!(parse("[[route]]\norigin = \"http://o.example\"").unwrap().routes[0].weak.is_empty());
 }
 
 #[test]

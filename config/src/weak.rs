@@ -155,3 +155,6 @@ fn cmcd_key(text: &str) -> Result<String, Refusal> {
     }
     Ok(name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,8 @@ mod audio;
 mod candidates;
 mod offer;
 mod rate;
+#[cfg(test)]
+mod rate_tests;
 mod refusal;
 #[cfg(test)]
 mod tests;

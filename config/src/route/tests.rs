@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
+use crate::tests::one_fault;
 
 fn refusal<T>(read: Result<T, Refusal>) -> (String, String) {
     match read {
@@ -105,4 +106,48 @@ fn origins() {
     }
     let (said, _) = refusal(origin_url("https://user:secret@o.example"));
     assert!(!said.contains("secret") && !said.contains("user:"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_with_scales_and_clusters_is_told_in_place() {
+    let start = "[[route]]\nprefix = \"/x\"\norigin = \"https://o.example\"\n";
+    for (text, expected) in [
+        ("scales = []", "4:10 route[0].scales: must hold a number"),
+        (
+            "scales = [2, 5]",
+            "4:14 route[0].scales[1]: must be a whole number between 2 and 4, not the integer 5",
+        ),
+        ("scales = [2, 2]", "4:14 route[0].scales[1]: 2 is there already"),
+        (
+            "scales = [\"2\"]",
+            "4:11 route[0].scales[0]: must be a whole number between 2 and 4, not the string \"2\"",
+        ),
+        ("scales = 1", "4:10 route[0].scales: 1 is not between 2 and 4"),
+        ("scales = \"auto\"", "must be a list of whole numbers, not the string \"auto\""),
+        ("cluster = \"My Games\"", "4:11 route[0].cluster: \"My Games\" is not a cluster's name"),
+        (
+            "[[route.cluster_rule]]\ncluster = \"a\"",
+            "4:1 route[0].cluster_rule[0]: has neither `host` nor `path`",
+        ),
+        ("[[route.cluster_rule]]\npath = \"x\"", "4:1 route[0].cluster_rule[0].cluster: is missing"),
+        (
+            "[[route.cluster_rule]]\npath = \"x\"\ncluster = \"auto\"",
+            "6:11 route[0].cluster_rule[0].cluster: names no cluster",
+        ),
+        (
+            "[[route.cluster_rule]]\npath = \"(\"\ncluster = \"a\"",
+            "cluster_rule[0].path: is not a valid regular expression",
+        ),
+        (
+            "[[route.cluster_rule]]\nhost = \"a b\"\ncluster = \"a\"",
+            "cluster_rule[0].host: \"a b\" is not a host",
+        ),
+        (
+            "[[route.cluster_rule]]\npath = \"x\"\ncluster = \"a\"\npth = 1",
+            "7:1 route[0].cluster_rule[0].pth: is not a known key [did you mean `path`?]",
+        ),
+        ("cluster_rules = []", "is not a known key [did you mean `cluster_rule`?]"),
+    ] {
+        one_fault(&format!("{start}{text}"), expected);
+    }
 }

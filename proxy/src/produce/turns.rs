@@ -17,8 +17,8 @@ pub(super) struct Turns(Arc<Semaphore>);
 
 /// A place in the line.
 pub(super) enum Place {
-    /// It is its turn.
-    First(OwnedSemaphorePermit),
+    /// It is its turn; without a permit if the line was closed, which nobody does.
+    First(Option<OwnedSemaphorePermit>),
     /// It has to wait.
     Later(Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>),
 }
@@ -33,9 +33,8 @@ impl Turns {
         // A future is in the line once it was polled; a task's budget must not keep it from that.
         let mut later = Box::pin(unconstrained(Arc::clone(&self.0).acquire_owned()));
         match later.as_mut().now_or_never() {
-            Some(Ok(permit)) => Place::First(permit),
-            // Never closed; a closed line would be said by the future again.
-            Some(Err(_)) | None => Place::Later(later),
+            Some(permit) => Place::First(permit.ok()),
+            None => Place::Later(later),
         }
     }
 }
@@ -44,7 +43,7 @@ impl Place {
     /// Waits until it is its turn, which lasts until the permit is dropped.
     pub(super) async fn turn(self) -> Option<OwnedSemaphorePermit> {
         match self {
-            Self::First(permit) => Some(permit),
+            Self::First(permit) => permit,
             Self::Later(later) => later.await.ok(),
         }
     }

@@ -4,6 +4,7 @@ use acuity_tests::clips;
 use acuity_tests::origin::Origin;
 use acuity_tests::player::Player;
 use acuity_tests::world::{World, world};
+use acuity_tests::zoo::{Zoo, brighter};
 
 use crate::kit::{serve, serve_at_leisure};
 
@@ -76,6 +77,26 @@ async fn the_origins_own_variant_stays_where_withholding_is_off() {
     let heights: Vec<_> =
         master.original().iter().filter_map(|variant| variant.resolution).map(|r| r.height).collect();
     assert_eq!(heights, [180, 360], "{}", master.fetched.text());
+}
+
+#[tokio::test]
+async fn all_renditions_of_a_stream_are_of_one_cluster() {
+    let mut zoo = Zoo::new().unwrap();
+    zoo.put("game", 2, &brighter(3.0).unwrap()).unwrap();
+    let rule = "host = 'games.example'\ncluster = 'game'";
+    let world = world().set("models.directory", zoo.setting()).cluster_if(rule);
+    let world = serve(&clips::vod_ts().await.unwrap(), world).await;
+    for (host, cluster) in [("games.example", "game"), ("films.example", "generic")] {
+        let player = Player::new().unwrap().with_header("host", host).unwrap();
+        let master = world.enhanced(&player, "/vod/master.m3u8").await.unwrap();
+        let sets: Vec<_> = master
+            .enhanced()
+            .iter()
+            .filter_map(|variant| variant.uri.split('.').nth(5).map(str::to_owned))
+            .collect();
+        assert_eq!(sets.len(), 2, "{}", master.fetched.text());
+        assert!(sets[0].starts_with(&format!("{cluster}-")) && sets[0] == sets[1], "{host}: {sets:?}");
+    }
 }
 
 #[tokio::test]

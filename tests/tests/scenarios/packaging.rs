@@ -59,7 +59,9 @@ async fn plays_through(clip: &Clip) -> Vec<Segment> {
     let metrics = world.edge.metrics().await.unwrap();
     let by_model = metrics.sum("acuity_enhancer_segments_total", &[]);
     assert!(by_model >= segments.len() as f64, "{}", metrics.text());
-    assert_eq!(metrics.sum("acuity_fallbacks_total", &[]), 0.0, "{}", metrics.text());
+    // A machine that is busy with other things scales plainly, whatever the deadline; any other reason is a fault.
+    let short = metrics.sum("acuity_fallbacks_total", &[("reason", "deadline_short")]);
+    assert_eq!(metrics.sum("acuity_fallbacks_total", &[]), short, "{}", metrics.text());
     segments
 }
 
