@@ -18,8 +18,9 @@ from pathlib import Path
 
 from . import catalogue, contract, material, networks, publish, train
 
-# Fine-tuning: the generic weights are good already, larger steps would only throw them away first.
-LEARNING_RATE = 1e-3
+# Larger than what the generic networks end with, although training goes on from them: in 400 steps on 35 s of one film,
+# 0.22 dB over the generic network against 0.17 at a third of it.
+LEARNING_RATE = 3e-3
 # No tier gets less than this part of the budget, however small it is.
 LEAST_SHARE = 0.1
 # Points of the training curve.
