@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the generic corpus of another scale out of the x2 one: the same high pictures, scaled down further and coded again.
+"""Makes the generic corpus of another scale out of the x2 one: the same pictures, scaled down further and coded again.
 
 Saves drawing and mastering every scene once more. Of each item only the kept pictures are there, so they are coded as a
 short clip of their own, by constant quality as drawn for the item (a clip's rates stand for its every frame, not for
