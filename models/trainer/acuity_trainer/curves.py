@@ -42,7 +42,7 @@ def draw(path, title, entries, held_out_gain_db=None):
         names.append("gain over plain, held-out video, at the end")
     left.set(xlabel="steps", ylabel="loss", title=title)
     right.set_ylabel("dB")
-    right.legend(handles, names, fontsize="small", loc="best")
+    figure.legend(handles, names, fontsize="small", loc="outside lower center", ncols=2)
     # no date and no version inside: the same run gives the same bytes
     figure.savefig(path, metadata={"Software": None})
     pyplot.close(figure)

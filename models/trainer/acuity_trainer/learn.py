@@ -16,10 +16,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import catalogue, contract, material, networks, publish, train
+from . import catalogue, contract, curves, material, networks, publish, train
 
-# Fine-tuning: the generic weights are good already, larger steps would only throw them away first.
-LEARNING_RATE = 1e-3
+# Larger than what the generic networks end with, although training goes on from them: in 400 steps on 35 s of one film,
+# 0.22 dB over the generic network against 0.17 at a third of it.
+LEARNING_RATE = 3e-3
 # No tier gets less than this part of the budget, however small it is.
 LEAST_SHARE = 0.1
 # Points of the training curve.
@@ -94,7 +95,9 @@ def _trained(plan, tier, budget_s, manifest_folder, folder, zoo, quiet, say):
     while run.progress() < 1.0:
         # In pieces: each leaves a checkpoint and a point of the curve, and the weights do not notice.
         started, trained_s = time.monotonic(), run.elapsed_s
-        run.run(stop_after_s=piece_s, quiet=quiet)
+        run.run(stop_after_s=piece_s, quiet=quiet or not sys.stderr.isatty())
+        gain_db = curves.points(run_folder)[-1]["gain_db"]
+        say(f"  {run.progress():4.0%}, step {run.step}: {gain_db:+.2f} dB over bicubic on training patches")
         aside_s = time.monotonic() - started - (run.elapsed_s - trained_s)
         piece_s = max(piece_s, ASIDE_SHARE * aside_s)
     return run_folder

@@ -276,7 +276,9 @@ def examine(features, low_width):
         raise RefusedError(
             "too short", f"only {len(times_s)} pictures of both renditions have the same time, half a frame forgiven"
         )
-    low, high = np.stack(features.low), np.stack(features.high)
+    # Stacked in place: an hour's means are not to be held twice.
+    low = features.low = np.stack(features.low)
+    high = features.high = np.stack(features.high)
     windows = _windows(times_s)
     parts = [_matching(low[window], high[window]) for window in windows]
     matching, same = (np.concatenate(column) for column in zip(*parts, strict=True))

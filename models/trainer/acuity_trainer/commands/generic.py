@@ -12,10 +12,11 @@ def add(commands):
     sub = commands.add("fetch", _fetch, "download and unpack the training material that sources.toml names")
     sub.add_argument("--shared", type=Path, default=SHARED, help="the shared test and training media")
 
-    sub = commands.add("corpus", _corpus, "make the training corpus: stills, clips and drawn scenes through libx264")
-    _scale(sub)
+    text = "make the x2 training corpus: stills, clips and drawn scenes through libx264"
+    sub = commands.add("corpus", _corpus, text, "recipes/rescaled.py makes those of x3 and x4 out of it.")
+    sub.set_defaults(scale=2)
     sub.add_argument("--shared", type=Path, default=SHARED, help="the shared test and training media")
-    sub.add_argument("--corpus", type=Path, help="its folder; SCRATCH/corpus-xSCALE unless given")
+    sub.add_argument("--corpus", type=Path, help="its folder; SCRATCH/corpus-x2 unless given")
     sub.add_argument("--scenes", type=int, default=240, help="synthetic moving scenes to draw")
     sub.add_argument("--workers", type=int, default=2, help="processes")
     sub.add_argument("--seed", type=int, default=1, help="of every random choice")
@@ -66,8 +67,7 @@ def _corpus(options):
     if (folder / "index.json").exists():
         print(f"{folder} is there already")
         return
-    more = {} if options.scale == 2 else {"scale": options.scale}
-    corpus.build(folder, options.scratch, options.shared, options.seed, options.scenes, options.workers, **more)
+    corpus.build(folder, options.scratch, options.shared, options.seed, options.scenes, options.workers)
 
 
 def _generic(options):
