@@ -26,8 +26,9 @@ const PICTURES: usize = 8;
 /// Reference pictures that are decoded at most: four seconds of 30 a second without any B-frame, and a bound on the
 /// cost of a long segment.
 const MOST_DECODED: usize = 128;
-/// How long [`Describer::describe`] looks at most: some ten times what it takes on an idle core.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long [`Describer::describe`] looks at most. A core that others use too must not change what a stream is taken for: what
+/// is seen in less time are the segment's first pictures only.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Makes vectors of segments. One at a time: it is asked once for each new stream.
 pub struct Describer {

@@ -1,7 +1,7 @@
 //! Which kind of content a video is: `clusters.toml`, and the nearest of its clusters.
 //!
 //! The trainer writes the file, this crate only reads it: where each cluster lies in the space of the embedding (a short
-//! vector that the enhancer computes from a segment's pictures), and how far from there content still counts as its own.
+//! vector that the enhancer computes from a segment's pictures), and how far around content still counts as its own.
 //! What lies near nothing belongs to no cluster: a network trained on other content does more harm than the generic one,
 //! so the answer in doubt is none.
 
@@ -43,8 +43,13 @@ pub struct Clusters {
 #[derive(Clone, Debug, PartialEq)]
 struct Cluster {
     name: String,
+    centroids: Vec<Centroid>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Centroid {
+    at: Vec<f32>,
     radius: f32,
-    centroids: Vec<Vec<f32>>,
 }
 
 /// What a vector was found to be.
@@ -52,7 +57,7 @@ struct Cluster {
 pub struct Assigned {
     /// The cluster's name, as in the catalogue (`[a-z0-9_]`).
     pub cluster: String,
-    /// Distance to its nearest centroid, in the embedding's own unit; at most the cluster's radius.
+    /// Distance to its nearest centroid, in the embedding's own unit; at most that one's radius.
     pub distance: f32,
 }
 
@@ -63,7 +68,7 @@ pub struct Nearest {
     pub cluster: String,
     /// Distance to its nearest centroid.
     pub distance: f32,
-    /// How near it must be to count.
+    /// How near to that centroid it must be to count.
     pub radius: f32,
     /// Content that is known to be of no cluster is nearer still.
     pub unlike: bool,
@@ -144,7 +149,7 @@ struct RawEmbedding {
 #[derive(Deserialize)]
 struct RawCluster {
     name: String,
-    radius: f32,
+    radii: Vec<f32>,
     centroids: Vec<Vec<f32>>,
 }
 
@@ -215,16 +220,14 @@ impl Clusters {
         if vector.len() != self.dimensions || vector.iter().any(|value| !value.is_finite()) {
             return None;
         }
-        let to = |centroids: &[Vec<f32>]| {
-            centroids.iter().map(|centroid| distance(centroid, vector)).fold(f32::INFINITY, f32::min)
-        };
-        let (cluster, distance) = self
+        let (cluster, centroid, found) = self
             .clusters
             .iter()
-            .map(|cluster| (cluster, to(&cluster.centroids)))
-            .min_by(|a, b| a.1.total_cmp(&b.1))?;
-        let unlike = to(&self.unlike) < distance;
-        Some(Nearest { cluster: cluster.name.clone(), distance, radius: cluster.radius, unlike })
+            .flat_map(|cluster| cluster.centroids.iter().map(move |centroid| (cluster, centroid)))
+            .map(|(cluster, centroid)| (cluster, centroid, distance(&centroid.at, vector)))
+            .min_by(|a, b| a.2.total_cmp(&b.2))?;
+        let unlike = self.unlike.iter().any(|other| distance(other, vector) < found);
+        Some(Nearest { cluster: cluster.name.clone(), distance: found, radius: centroid.radius, unlike })
     }
 }
 
@@ -258,7 +261,7 @@ impl RawClusters {
         }
         check_centroids("unlike", &self.unlike.centroids, dimensions, CENTROID_LIMIT * 8)?;
         let mut clusters: Vec<Cluster> = Vec::new();
-        for RawCluster { name, radius, centroids } in self.cluster {
+        for RawCluster { name, radii, centroids } in self.cluster {
             let in_alphabet = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
             if name.is_empty() || name.len() > NAME_LIMIT_BYTES || !in_alphabet {
                 return Err(format!("cluster {name:?} must be 1 to {NAME_LIMIT_BYTES} bytes of [a-z0-9_]"));
@@ -266,14 +269,20 @@ impl RawClusters {
             if clusters.iter().any(|other| other.name == name) {
                 return Err(format!("cluster {name:?} is there twice"));
             }
-            if !(radius.is_finite() && radius > 0.0) {
+            if let Some(radius) = radii.iter().find(|radius| !(radius.is_finite() && **radius > 0.0)) {
                 return Err(format!("cluster {name:?}: radius {radius} is not a positive number"));
             }
-            if centroids.is_empty() {
-                return Err(format!("cluster {name:?} has no centroid"));
+            if centroids.is_empty() || centroids.len() != radii.len() {
+                return Err(format!(
+                    "cluster {name:?} has {} centroids and {} radii; there must be as many, and one at least",
+                    centroids.len(),
+                    radii.len()
+                ));
             }
             check_centroids(&name, &centroids, dimensions, CENTROID_LIMIT)?;
-            clusters.push(Cluster { name, radius, centroids });
+            let centroids =
+                centroids.into_iter().zip(radii).map(|(at, radius)| Centroid { at, radius }).collect();
+            clusters.push(Cluster { name, centroids });
         }
         let clusters =
             Clusters { embedding: Vec::new(), dimensions, clusters, unlike: self.unlike.centroids };

@@ -21,11 +21,11 @@ sha256 = "{}"
 dimensions = 2
 [[cluster]]
 name = "game"
-radius = 2.0
+radii = [2.0, 2.0]
 centroids = [[0.0, 0.0], [10.0, 0.0]]
 [[cluster]]
 name = "film"
-radius = 6.0
+radii = [6.0]
 centroids = [[0.0, 10.0]]
 [unlike]
 centroids = [[0.0, 4.5]]
@@ -105,11 +105,12 @@ fn what_is_wrong_is_said() {
         ("\"film\"", "\"\"", "[a-z0-9_]"),
         ("\"film\"", long.as_str(), "1 to 32 bytes"),
         ("\"film\"", "\"game\"", "is there twice"),
-        ("radius = 6.0", "radius = 0.0", "not a positive number"),
-        ("radius = 6.0", "radius = -1.0", "not a positive number"),
-        ("radius = 6.0", "radius = nan", "not a positive number"),
-        ("radius = 6.0", "radius = inf", "not a positive number"),
-        ("[[0.0, 10.0]]", "[]", "has no centroid"),
+        ("[6.0]", "[0.0]", "not a positive number"),
+        ("[6.0]", "[-1.0]", "not a positive number"),
+        ("[6.0]", "[nan]", "not a positive number"),
+        ("[6.0]", "[inf]", "not a positive number"),
+        ("[6.0]", "[6.0, 6.0]", "1 centroids and 2 radii"),
+        ("[[0.0, 10.0]]", "[]", "0 centroids and 1 radii"),
         ("[[0.0, 10.0]]", "[[0.0, nan]]", "not 2 finite numbers"),
         ("[[0.0, 10.0]]", "[[0.0]]", "not 2 finite numbers"),
         ("[[0.0, 4.5]]", "[[0.0]]", "\"unlike\" has a centroid"),
@@ -157,7 +158,7 @@ fn the_clusters_that_ship_are_whole() {
         assert!(names.contains(&name), "{names:?}");
     }
     for cluster in &clusters.clusters {
-        let own = clusters.assign(&cluster.centroids[0]).unwrap();
+        let own = clusters.assign(&cluster.centroids[0].at).unwrap();
         assert_eq!((own.cluster.as_str(), own.distance), (cluster.name.as_str(), 0.0));
     }
     assert_eq!(clusters.assign(&vec![1e6; clusters.dimensions()]), None);

@@ -1,9 +1,9 @@
 """`cluster VIDEO...`: which videos are alike, which known cluster is near, and which need a cluster of their own.
 
-A cluster is a name, some centroids in the embedding's space (a film of many scenes needs more than one) and a radius: what lies
-further from every centroid is none of it. `clusters.toml` holds them for the edge, beside the catalogue. The error to avoid
-is a wrong specialised network on unlike content, so a radius is never larger than what was measured to keep
-unlike content out (docs/clustering.md), and what is in doubt stays generic.
+A cluster is a name and some centroids in the embedding's space (a film of many scenes needs more than one), each with a radius:
+what lies further from the nearest centroid is none of it. `clusters.toml` holds them for the edge, beside the catalogue. The
+error to avoid is a wrong specialised network on unlike content, so a radius is a measured part (`reach`) of the distance to the
+nearest centroid of other content (docs/clustering.md), and what is in doubt stays generic.
 """
 
 import argparse
@@ -33,36 +33,46 @@ class ClusterError(RuntimeError):
 
 @dataclasses.dataclass
 class Cluster:
-    """One kind of content: centroids [k, d] and how far from the nearest of them content still counts as its own."""
+    """One kind of content: centroids [k, d] and radii [k], how far from each of them content still counts as its own."""
 
     name: str
-    radius: float
+    radii: np.ndarray
     centroids: np.ndarray
     windows: int = 0
 
 
 @dataclasses.dataclass
 class Clusters:
-    """All of `clusters.toml`."""
+    """All of `clusters.toml`.
+
+    `threshold` is how near windows of one content typically lie, and a new centroid's largest radius; `reach` is the part of
+    the distance to other content that a new centroid's radius may take.
+    """
 
     threshold: float
+    reach: float
     dimensions: int
     sha256: str
     clusters: list = dataclasses.field(default_factory=list)
     unlike: np.ndarray = None
 
     def nearest(self, vector):
-        """(cluster, distance, whether unlike content is nearer); None without clusters."""
-        found = [(cluster, _distance(cluster.centroids, vector)) for cluster in self.clusters]
+        """(cluster, distance to its nearest centroid, that one's radius, whether unlike content is nearer); None without any."""
+        found = [
+            (float(distance), number, place)
+            for number, cluster in enumerate(self.clusters)
+            for place, distance in enumerate(np.sqrt(((cluster.centroids - vector) ** 2).sum(1)))
+        ]
         if not found:
             return None
-        cluster, distance = min(found, key=lambda pair: pair[1])
-        return cluster, distance, _distance(self.unlike, vector) < distance
+        distance, number, place = min(found)
+        cluster = self.clusters[number]
+        return cluster, distance, float(cluster.radii[place]), _distance(self.unlike, vector) < distance
 
     def assign(self, vector):
         """The name of the cluster that a vector belongs to, or None: the edge's own rule."""
         found = self.nearest(vector)
-        if found is None or found[2] or found[1] > found[0].radius:
+        if found is None or found[3] or found[1] > found[2]:
             return None
         return found[0].name
 
@@ -128,11 +138,12 @@ def load(zoo):
     dimensions = raw["embedding"]["dimensions"]
     array = lambda rows: np.asarray(rows, np.float64).reshape(-1, dimensions)  # noqa: E731
     clusters = [
-        Cluster(entry["name"], entry["radius"], array(entry["centroids"]), entry.get("windows", 0))
+        Cluster(entry["name"], np.asarray(entry["radii"]), array(entry["centroids"]), entry.get("windows", 0))
         for entry in raw.get("cluster", [])
     ]
     return Clusters(
         raw["threshold"],
+        raw["reach"],
         dimensions,
         raw["embedding"]["sha256"],
         clusters,
@@ -140,21 +151,26 @@ def load(zoo):
     )
 
 
+def _number(value):
+    # Four decimals are a thousandth of any radius; a TOML float has a point.
+    return f"{round(float(value), 4):.6g}" if round(float(value), 4) % 1 else f"{value:.1f}"
+
+
 def _rows(centroids):
-    lines = ["  [" + ", ".join(f"{value:.4g}" if value % 1 else f"{value:.1f}" for value in row) + "]," for row in centroids]
+    lines = ["  [" + ", ".join(_number(value) for value in row) + "]," for row in centroids]
     return "centroids = [\n" + "\n".join(lines) + "\n]\n"
 
 
 def text_of(clusters):
     """`clusters.toml`."""
     parts = [HEADER, f"version = {VERSION}\n"]
-    parts.append("# Windows of one content lie this near each other; a new cluster's radius.\n")
-    parts.append(f"threshold = {clusters.threshold:.4f}\n")
+    parts.append("# For new clusters: the largest radius, and the part of the distance to other content that one may take.\n")
+    parts.append(f"threshold = {clusters.threshold:.4f}\nreach = {clusters.reach:.4f}\n")
     parts.append(f'\n[embedding]\nfile = "{NETWORK}"\nsha256 = "{clusters.sha256}"\n')
     parts.append(f"dimensions = {clusters.dimensions}\n")
     for cluster in clusters.clusters:
-        parts.append(f'\n[[cluster]]\nname = "{cluster.name}"\nradius = {cluster.radius:.4f}\n')
-        parts.append(f"windows = {cluster.windows}\n{_rows(cluster.centroids)}")
+        parts.append(f'\n[[cluster]]\nname = "{cluster.name}"\nwindows = {cluster.windows}\n')
+        parts.append("radii = [" + ", ".join(_number(value) for value in cluster.radii) + "]\n" + _rows(cluster.centroids))
     if clusters.unlike is not None and len(clusters.unlike):
         parts.append("\n# Content that is known to be of no cluster.\n[unlike]\n" + _rows(clusters.unlike))
     return "".join(parts)
@@ -177,25 +193,26 @@ def _free_name(clusters):
 def add(clusters, name, vectors):
     """Adds `vectors` [n, d] to the cluster `name`, which is opened where there is none; gives the cluster.
 
-    A new cluster's radius is the measured threshold, or less where another kind of content is nearer than twice that.
+    A new centroid's radius is the measured threshold, or less where other content is near.
     """
     if not NAME.match(name) or name == "generic":
         raise ClusterError(f"cluster name {name!r} must be 1 to 32 of a-z, 0-9 and _, and not generic")
     known = next((cluster for cluster in clusters.clusters if cluster.name == name), None)
     fresh = centroids_of(vectors, clusters.threshold / 2)
-    if known is not None:
-        # What its centroids cover already adds nothing.
-        far = [row for row in fresh if _distance(known.centroids, row) > clusters.threshold / 2]
-        known.centroids = np.concatenate([known.centroids, *[row[None] for row in far]])
-        known.windows += len(vectors)
-        return known
-    others = [cluster.centroids for cluster in clusters.clusters]
+    if known is None:
+        known = Cluster(name, np.zeros(0), np.zeros((0, clusters.dimensions)))
+        clusters.clusters.append(known)
+    # What its centroids cover already adds nothing.
+    fresh = fresh[[_distance(known.centroids, row) > clusters.threshold / 2 for row in fresh]]
     if clusters.unlike is not None:
-        others.append(clusters.unlike)
-    nearest = min((_distance(rows, row) for rows in others for row in fresh), default=float("inf"))
-    cluster = Cluster(name, min(clusters.threshold, nearest / 2), fresh, len(vectors))
-    clusters.clusters.append(cluster)
-    return cluster
+        # What becomes a cluster is no longer unlike all of them.
+        clusters.unlike = clusters.unlike[[_distance(fresh, row) > clusters.threshold / 2 for row in clusters.unlike]]
+    others = [clusters.unlike, *(cluster.centroids for cluster in clusters.clusters if cluster is not known)]
+    nearest = np.array([min(_distance(rows, row) for rows in others) for row in fresh])
+    known.radii = np.concatenate([known.radii, np.minimum(clusters.threshold, clusters.reach * nearest)])
+    known.centroids = np.concatenate([known.centroids, fresh])
+    known.windows += len(vectors)
+    return known
 
 
 @dataclasses.dataclass
@@ -218,12 +235,13 @@ def judge(clusters, video, vectors):
     if not found or found[0] is None:
         return Verdict(video, len(vectors), "-", float("inf"), 0.0, 0, "")
     counts = {name: names.count(name) for name in names if name}
-    nearest = [cluster.name for cluster, _, _ in found]
+    nearest = [cluster.name for cluster, *_ in found]
     name = max(counts, key=counts.get) if counts else max(nearest, key=nearest.count)
-    cluster = next(cluster for cluster in clusters.clusters if cluster.name == name)
-    distance = float(np.median([_distance(cluster.centroids, vector) for vector in vectors]))
+    # The typical window of those that are nearest to it.
+    pairs = sorted((distance, radius) for cluster, distance, radius, _ in found if cluster.name == name)
+    distance, radius = pairs[len(pairs) // 2]
     inside = counts.get(name, 0)
-    return Verdict(video, len(vectors), name, distance, cluster.radius, inside, name if 2 * inside > len(vectors) else "")
+    return Verdict(video, len(vectors), name, distance, radius, inside, name if 2 * inside > len(vectors) else "")
 
 
 def add_arguments(parser):

@@ -8,10 +8,10 @@ only measured. A path may be `lavfi:GRAPH` (FFmpeg's generators) or `still:IMAGE
 --root name=DIR, so that a listing names no one's folders. Variants are how the window is coded, as an origin would: `360p600` is
 360 lines at 600 kbit/s, `graded` the same with other colours, as another master of a film has them.
 
-and the
-radius of a cluster comes from leaving clips out: the projection is learned anew without a group of clips, and what they
-measure from the rest is what unseen clips would. A cluster reaches as far as its own left-out clips need, and never
-as far as MARGIN of the nearest left-out clip of other content.
+Reach: each centroid's radius is a part of its distance to the nearest centroid of other content. How large a part comes from
+leaving clips out: the projection is learned anew without a group of clips, and what they measure from the rest is what unseen
+clips would. A cluster's part lies midway between what its own left-out clips need and where the first left-out clip of
+other content would come in; where those overlap, other content stays out and its own goes generic.
 """
 
 import argparse
@@ -27,12 +27,14 @@ from . import cluster, embedding, media
 
 # How a graded version is coded.
 GRADED = "360p600"
-DIMENSIONS, SHRINKAGE, FOLDS = 32, 0.6, 8
-# A radius ends at this part of the distance of the nearest left-out window of other content ...
+DIMENSIONS, SHRINKAGE = 48, 0.6
+# Clips are left out in so many groups, by each of these shuffles.
+FOLDS, SHUFFLES = 8, (1, 2)
+# A reach ends at this part of that of the first left-out window of other content.
 MARGIN = 0.9
-# ... and at this quantile of the distances of its own, a little widened.
-OWN_QUANTILE, WIDEN = 0.98, 1.1
-# Windows nearer to each other than this part of the threshold share a centroid.
+# What its own left-out windows need: nearly all of them.
+OWN_QUANTILE = 0.98
+# Windows nearer to each other than this part of the typical distance between clips share a centroid.
 COVER = 0.35
 
 
@@ -144,41 +146,53 @@ def _nearest(centroids, vectors):
     return np.sqrt(((vectors[:, None] - centroids[None]) ** 2).sum(2).min(1))
 
 
-def left_out(material, cover, seed=1):
-    """{cluster: [(distance, row index)]} of left-out tuning rows whose nearest centroid is that cluster's."""
+def _apart(own, other, name):
+    """Distance of each centroid of `name` to the nearest centroid of other content."""
+    foreign = np.concatenate([other, *(rows for key, rows in own.items() if key != name)])
+    return _nearest(foreign, own[name])
+
+
+def left_out(material, cover):
+    """{cluster: [(reach, distance, row index)]} of left-out tuning rows whose nearest centroid is that cluster's.
+
+    The reach of a row is its distance from that centroid over the centroid's distance to other content.
+    """
     clips = sorted(set(material.clips[material.tune]))
-    order = np.random.default_rng(seed).permutation(len(clips))
     found = {name: [] for name in material.clusters}
-    for fold in range(FOLDS):
-        out = np.isin(material.clips, [clips[i] for i in order[fold::FOLDS]]) & material.tune
-        keep = material.tune & ~out
-        vectors = embedding.project(material.learn(keep), material.rows)
-        own, other = material.centroids(vectors, keep, cover)
-        rows = np.flatnonzero(out)
-        names = list(own)
-        distances = np.stack([_nearest(own[name], vectors[rows]) for name in names] + [_nearest(other, vectors[rows])])
-        for column, row in enumerate(rows):
-            best = int(distances[:, column].argmin())
-            if best < len(names):
-                found[names[best]].append((float(distances[best, column]), int(row)))
+    for seed in SHUFFLES:
+        order = np.random.default_rng(seed).permutation(len(clips))
+        for fold in range(FOLDS):
+            out = np.isin(material.clips, [clips[i] for i in order[fold::FOLDS]]) & material.tune
+            keep = material.tune & ~out
+            vectors = embedding.project(material.learn(keep), material.rows)
+            own, other = material.centroids(vectors, keep, cover)
+            apart = {name: _apart(own, other, name) for name in own}
+            for row in np.flatnonzero(out):
+                squares = {name: ((rows - vectors[row]) ** 2).sum(1) for name, rows in own.items()}
+                name = min(squares, key=lambda key: squares[key].min())
+                place = int(squares[name].argmin())
+                distance = float(squares[name][place] ** 0.5)
+                if _nearest(other, vectors[row][None])[0] > distance:
+                    found[name].append((distance / float(apart[name][place]), distance, int(row)))
     return found
 
 
-def radii(material, found):
-    """{cluster: radius} from left-out distances, and the lines that say how they came about."""
+def reaches(material, found):
+    """{cluster: reach} from left-out windows, and the lines that say how they came about."""
     result, lines = {}, []
-    for name, pairs in found.items():
-        own = [d for d, row in pairs if material.contents[row] == name]
-        foreign = sorted((d, row) for d, row in pairs if material.contents[row] != name)
-        total = int((material.tune & (material.contents == name)).sum())
-        reach = np.quantile(own, OWN_QUANTILE) * WIDEN if own else 0.0
-        edge = foreign[0][0] * MARGIN if foreign else np.inf
-        result[name] = float(min(reach, edge))
-        kept = sum(d <= result[name] for d in own)
-        nearest = f"{foreign[0][0]:.2f} ({material.names[foreign[0][1]]})" if foreign else "none"
+    for name, rows in found.items():
+        own = [reach for reach, _, row in rows if material.contents[row] == name]
+        foreign = sorted((reach, material.names[row]) for reach, _, row in rows if material.contents[row] != name)
+        needed = float(np.quantile(own, OWN_QUANTILE)) if own else 0.0
+        # Without a foreign window near, other content's own centroid is the nearest thing known.
+        first = foreign[0][0] if foreign else 1.0
+        result[name] = float(min(max(needed, (needed * first) ** 0.5), MARGIN * first))
+        total = len(SHUFFLES) * int((material.tune & (material.contents == name)).sum())
+        kept = sum(reach <= result[name] for reach in own)
+        nearest = f"{first:.2f} ({foreign[0][1]})" if foreign else "none"
         lines.append(
-            f"{name}: radius {result[name]:.2f}; left-out windows of its own inside {kept} of {total}; its own reach "
-            f"{reach:.2f}; nearest left-out window of other content {nearest}"
+            f"{name}: reach {result[name]:.2f}; left-out windows of its own inside {kept} of {total}, which need "
+            f"{needed:.2f}; first left-out window of other content at {nearest}"
         )
     return result, lines
 
@@ -195,11 +209,9 @@ def report(material, vectors, clusters, rows):
             right = sum(name == content for name in names)
             astray = sum(name is not None and name != content for name in names)
             wrong += [material.names[row] for row, name in zip(own, names, strict=True) if name not in (None, content)]
-            ratios = []
-            for row in own:
-                nearest, distance, unlike = clusters.nearest(vectors[row])
-                ratios.append(distance / nearest.radius if not unlike else np.inf)
-            ratio = "unlike" if np.isinf(min(ratios)) else f"{min(ratios):.2f}"
+            nearest = [clusters.nearest(vectors[row]) for row in own]
+            ratios = [distance / radius for _, distance, radius, unlike in nearest if not unlike]
+            ratio = f"{min(ratios):.2f}" if ratios else "unlike"
             lines.append(f"| {content} | {clip} | {len(own)} | {right} | {names.count(None)} | {astray} | {ratio} |")
     return lines, wrong
 
@@ -214,22 +226,24 @@ def run(options):
     learned = material.learn(material.tune)
     vectors = embedding.project(learned, rows)
     # The scale of things: how far a clip's windows lie from the nearest window of another clip of its content.
-    scale = float(np.median([d for pairs in left_out(material, 0.0).values() for d, _ in pairs]))
-    found = left_out(material, scale * COVER)
-    radius, lines = radii(material, found)
+    scale = float(np.median([distance for rows in left_out(material, 0.0).values() for _, distance, _ in rows]))
+    reach, lines = reaches(material, left_out(material, scale * COVER))
     print("\n".join(lines))
     model = embedding.build(learned)
     own, other = material.centroids(vectors, material.tune, scale * COVER)
+    radii = {name: reach[name] * _apart(own, other, name) for name in own}
     result = cluster.Clusters(
-        threshold=min(radius.values()), dimensions=DIMENSIONS, sha256=hashlib.sha256(model).hexdigest(), unlike=other
+        threshold=min(float(np.median(rows)) for rows in radii.values()),
+        reach=min(reach.values()),
+        dimensions=DIMENSIONS,
+        sha256=hashlib.sha256(model).hexdigest(),
+        unlike=other,
     )
     for name in options.clusters:
         count = len(set(material.names[material.tune & (material.contents == name)]))
-        result.clusters.append(cluster.Cluster(name, radius[name], own[name], count))
-    wrong_everywhere = []
+        result.clusters.append(cluster.Cluster(name, radii[name], own[name], count))
     for title, which in (("only tested", ~material.tune), ("tuned on", material.tune)):
         table, wrong = report(material, vectors, result, which)
-        wrong_everywhere += wrong
         print(f"\n{title}\n\n" + "\n".join(table) + f"\n\nwrong: {len(wrong)} of {int(which.sum())} {sorted(set(wrong))}")
     if options.dry_run:
         return
