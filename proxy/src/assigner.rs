@@ -75,7 +75,7 @@ impl Assign for Assigner {
         match loaded.describer.describe(init, segment) {
             Ok(vector) => {
                 let nearest = loaded.clusters.nearest(&vector);
-                tracing::debug!(?nearest, "a new stream's looks");
+                tracing::debug!(?nearest, "a new source was looked at");
                 loaded.clusters.assign(&vector).map(|assigned| assigned.cluster)
             }
             Err(error) => {

@@ -75,6 +75,20 @@ impl Zoo {
         Ok(zoo)
     }
 
+    /// Puts in the clusters that ship, by which content is told by its looks.
+    ///
+    /// # Errors
+    /// When they cannot be copied.
+    pub fn add_looks(&self) -> Result<()> {
+        for name in ["embedding.onnx", "clusters.toml"] {
+            replace(
+                &self.directory().join(name),
+                &std::fs::read(repository().join("models/zoo").join(name))?,
+            )?;
+        }
+        Ok(())
+    }
+
     /// Where it is.
     #[must_use]
     pub fn directory(&self) -> &Path {

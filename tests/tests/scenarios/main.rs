@@ -12,6 +12,7 @@ mod faults;
 mod guard;
 mod kit;
 mod live;
+mod looks;
 mod offers;
 mod operators;
 mod packaging;
