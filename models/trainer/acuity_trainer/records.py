@@ -170,7 +170,8 @@ through ONNX Runtime. Gain is over the better of swscale's bicubic and Lanczos.
 ## Trained
 
 {metadata["steps"]} steps, {elapsed_s} s. Settings: `{json.dumps(json.loads(metadata["settings"]), sort_keys=True)}`.
-{_history_lines(metadata)}{shown}
+{_history_lines(metadata).rstrip()}
+{shown}
 {_learned_sources(sources)}
 
 What the video is and under which terms, as who trained on it says: {about}. None of its pictures is part of this

@@ -286,6 +286,7 @@ class Learning(unittest.TestCase):
             (("--ladder", self.folder / "absent.m3u8"), commands.FAILED, "there is no such file"),
             (("--pair", "absent.mp4", "too.mp4"), commands.FAILED, "there is no such file"),
             ((), 2, "give at least one"),
+            (("--about", "see https" + "://example.org"), 2, "without paths and links"),
         ):
             with self.subTest(text):
                 got, said = run("learn", "--cluster", "pattern", *arguments, "--scratch", self.folder / "errors")

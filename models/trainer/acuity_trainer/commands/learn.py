@@ -35,7 +35,7 @@ def add(commands):
     sub.add_argument("--seed", type=int, default=1, help="of every random choice")
     sub.add_argument("--begin-with", default="", help="first weights instead of the generic: run or ONNX file")
     sub.add_argument("--learning-rate", type=float, default=0.0, help="highest rate instead of the usual one")
-    sub.add_argument("--about", default="not stated", help="what the video is and its licence, for the record")
+    sub.add_argument("--about", type=about, default="not stated", help="what the video is, its licence: for the record")
     sub.add_argument("--threads", type=int, default=0, help="PyTorch's threads; up to four processors unless given")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
     sub.add_argument("--dry-run", action="store_true", help="everything but publishing")
@@ -48,7 +48,7 @@ def add(commands):
     sub.add_argument("--heldout", type=Path, required=True, help="a corpus of the part that it was not trained on")
     sub.add_argument("--tier", type=tiers, required=True, help="the run's tier")
     sub.add_argument("--scale", type=int, choices=[2, 3, 4], default=2, help="the run's scale")
-    sub.add_argument("--about", default="not stated", help="what the video is and its licence, for the record")
+    sub.add_argument("--about", type=about, default="not stated", help="what the video is, its licence: for the record")
     sub.add_argument("--threads", type=int, default=1, help="ONNX Runtime's threads")
     sub.add_argument("--dry-run", action="store_true", help="measure, publish nothing")
     sub.add_argument("--zoo", type=Path, default=ZOO, help="the catalogue's directory")
@@ -58,6 +58,15 @@ def cluster(text):
     """An argparse type: a cluster's name as the catalogue allows it."""
     if not re.fullmatch(r"[a-z0-9_]{1,32}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 32 of [a-z0-9_]")
+    return text
+
+
+def about(text):
+    """An argparse type: words for a record, which may not hold what must not be published."""
+    from .. import records
+
+    if found := records.leaks(text):
+        raise argparse.ArgumentTypeError(f"{found[0]} does not belong into a record: say it without paths and links")
     return text
 
 
