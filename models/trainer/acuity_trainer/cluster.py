@@ -234,7 +234,7 @@ class Verdict:
 
 
 def judge(clusters, video, vectors):
-    """A video's verdict from its windows' vectors: of a cluster when most of its windows are."""
+    """A video's verdict from its windows' vectors: of a cluster when at least half of its windows are."""
     found = [clusters.nearest(vector) for vector in vectors]
     names = [clusters.assign(vector) for vector in vectors]
     if not found or found[0] is None:
@@ -246,7 +246,7 @@ def judge(clusters, video, vectors):
     pairs = sorted((distance, radius) for cluster, distance, radius, _ in found if cluster.name == name)
     distance, radius = pairs[len(pairs) // 2]
     inside = counts.get(name, 0)
-    return Verdict(video, len(vectors), name, distance, radius, inside, name if 2 * inside > len(vectors) else "")
+    return Verdict(video, len(vectors), name, distance, radius, inside, name if 2 * inside >= len(vectors) else "")
 
 
 def add_arguments(parser):

@@ -63,12 +63,12 @@ class Assignment(unittest.TestCase):
     def test_no_clusters_assign_nothing(self):
         self.assertIsNone(cluster.Clusters(1.0, 0.5, 2, "0" * 64).assign(np.zeros(2)))
 
-    def test_a_video_is_what_most_of_its_windows_are(self):
+    def test_a_video_is_what_half_of_its_windows_are(self):
         clusters = plane_clusters()
         inside, outside = [0.0, 0.5], [50.0, 50.0]
         verdict = cluster.judge(clusters, "v", np.array([inside, inside, outside]))
         self.assertEqual((verdict.cluster, verdict.inside, verdict.windows), ("game", 2, 3))
-        self.assertEqual(cluster.judge(clusters, "v", np.array([inside, outside])).cluster, "")
+        self.assertEqual(cluster.judge(clusters, "v", np.array([inside, outside, outside])).cluster, "")
         self.assertEqual(cluster.judge(clusters, "v", np.array([outside, outside])).cluster, "")
 
 
