@@ -1,9 +1,10 @@
 """`cluster VIDEO...`: which videos are alike, which known cluster is near, and which need a cluster of their own.
 
-A cluster is a name and some centroids in the embedding's space (a film of many scenes needs more than one), each with a radius:
-what lies further from the nearest centroid is none of it. `clusters.toml` holds them for the edge, beside the catalogue. The
-error to avoid is a wrong specialised network on unlike content, so a radius is a measured part (`reach`) of the distance to the
-nearest centroid of other content (docs/clustering.md), and what is in doubt stays generic.
+A cluster is a name and some centroids in the embedding's space (a film of many scenes needs more than one), each with
+a radius: what lies further from the nearest centroid is none of it. `clusters.toml` holds them for the edge, beside
+the catalogue. The error to avoid is a wrong specialised network on unlike content, so a radius is a measured part
+(`reach`) of the distance to the nearest centroid of other content (docs/clustering.md), and what is in doubt stays
+generic.
 """
 
 import argparse
@@ -22,8 +23,8 @@ NAME = re.compile(r"[a-z0-9_]{1,32}\Z")
 # More centroids than this follow single windows instead of a kind of content.
 MOST_CENTROIDS = 32
 HEADER = """\
-# Where the kinds of content lie, in the space of the embedding network named here. Written by
-# `python3 -m acuity_trainer cluster` and `... cluster_fit`, read by trainer and edge; docs/clustering.md explains the figures.
+# Where the kinds of content lie, in the space of the embedding network named here. Written by the trainer's `cluster`
+# and `cluster_fit`, read by trainer and edge; docs/clustering.md explains the figures.
 """
 
 
@@ -33,7 +34,7 @@ class ClusterError(RuntimeError):
 
 @dataclasses.dataclass
 class Cluster:
-    """One kind of content: centroids [k, d] and radii [k], how far from each of them content still counts as its own."""
+    """One kind of content: centroids [k, d] and radii [k], how far from each content still counts as its own."""
 
     name: str
     radii: np.ndarray
@@ -45,8 +46,8 @@ class Cluster:
 class Clusters:
     """All of `clusters.toml`.
 
-    `threshold` is how near windows of one content typically lie, and a new centroid's largest radius; `reach` is the part of
-    the distance to other content that a new centroid's radius may take.
+    `threshold` is how near windows of one content typically lie, and a new centroid's largest radius; `reach` is the
+    part of the distance to other content that a new centroid's radius may take.
     """
 
     threshold: float
@@ -57,7 +58,7 @@ class Clusters:
     unlike: np.ndarray = None
 
     def nearest(self, vector):
-        """(cluster, distance to its nearest centroid, that one's radius, whether unlike content is nearer); None without any."""
+        """(cluster, distance to the nearest centroid, its radius, whether unlike content is nearer), or None."""
         found = [
             (float(distance), number, place)
             for number, cluster in enumerate(self.clusters)
@@ -86,8 +87,8 @@ def _distance(centroids, vector):
 def centroids_of(vectors, cover, most=MOST_CENTROIDS):
     """Few centroids [k, d] such that each of `vectors` [n, d] has one within `cover`, if `most` suffice.
 
-    Greedy: the vector that is furthest from all centroids becomes one, until none is far; then each centroid moves to the mean
-    of those nearest to it. No random choice, so the same videos give the same file.
+    Greedy: the vector that is furthest from all centroids becomes one, until none is far; then each centroid moves to
+    the mean of those nearest to it. No random choice, so the same videos give the same file.
     """
     vectors = np.asarray(vectors, np.float64)
     chosen = [int(np.argmin(((vectors - vectors.mean(0)) ** 2).sum(1)))]
@@ -164,13 +165,17 @@ def _rows(centroids):
 def text_of(clusters):
     """`clusters.toml`."""
     parts = [HEADER, f"version = {VERSION}\n"]
-    parts.append("# For new clusters: the largest radius, and the part of the distance to other content that one may take.\n")
+    parts.append(
+        "# For new clusters: the largest radius, and the part of the distance to other content that one may take.\n"
+    )
     parts.append(f"threshold = {clusters.threshold:.4f}\nreach = {clusters.reach:.4f}\n")
     parts.append(f'\n[embedding]\nfile = "{NETWORK}"\nsha256 = "{clusters.sha256}"\n')
     parts.append(f"dimensions = {clusters.dimensions}\n")
     for cluster in clusters.clusters:
         parts.append(f'\n[[cluster]]\nname = "{cluster.name}"\nwindows = {cluster.windows}\n')
-        parts.append("radii = [" + ", ".join(_number(value) for value in cluster.radii) + "]\n" + _rows(cluster.centroids))
+        parts.append(
+            "radii = [" + ", ".join(_number(value) for value in cluster.radii) + "]\n" + _rows(cluster.centroids)
+        )
     if clusters.unlike is not None and len(clusters.unlike):
         parts.append("\n# Content that is known to be of no cluster.\n[unlike]\n" + _rows(clusters.unlike))
     return "".join(parts)
@@ -229,7 +234,7 @@ class Verdict:
 
 
 def judge(clusters, video, vectors):
-    """A video's verdict from its windows' vectors: of a cluster when most of its windows are."""
+    """A video's verdict from its windows' vectors: of a cluster when at least half of its windows are."""
     found = [clusters.nearest(vector) for vector in vectors]
     names = [clusters.assign(vector) for vector in vectors]
     if not found or found[0] is None:
@@ -241,7 +246,7 @@ def judge(clusters, video, vectors):
     pairs = sorted((distance, radius) for cluster, distance, radius, _ in found if cluster.name == name)
     distance, radius = pairs[len(pairs) // 2]
     inside = counts.get(name, 0)
-    return Verdict(video, len(vectors), name, distance, radius, inside, name if 2 * inside > len(vectors) else "")
+    return Verdict(video, len(vectors), name, distance, radius, inside, name if 2 * inside >= len(vectors) else "")
 
 
 def add_arguments(parser):

@@ -2,16 +2,18 @@
 
     python3 -m acuity_trainer.cluster_fit LISTING --cache DIR
 
-The listing has a line for each window of a clip, tab-separated: name, content, role, path, start (s), length (s), variants. Contents
-in --clusters become clusters, all others are unlike them. Roles: `tune` windows teach and set the radius, `test` windows are
-only measured. A path may be `lavfi:GRAPH` (FFmpeg's generators) or `still:IMAGE` (a slow pan), and `{name}` in it is replaced by
---root name=DIR, so that a listing names no one's folders. Variants are how the window is coded, as an origin would: `360p600` is
-360 lines at 600 kbit/s, `graded` the same with other colours, as another master of a film has them.
+The listing has a line for each window of a clip, tab-separated: name, content, role, path, start (s), length (s),
+variants. Contents in --clusters become clusters, all others are unlike them. Roles: `tune` windows teach and set the
+radius, `test` windows are only measured. A path may be `lavfi:GRAPH` (FFmpeg's generators) or `still:IMAGE` (a slow
+pan), and `{name}` in it is replaced by --root name=DIR, so that a listing names no one's folders. Variants are how
+the window is coded, as an origin would: `360p600` is 360 lines at 600 kbit/s, `graded` the same with other colours,
+as another master of a film has them.
 
-Reach: each centroid's radius is a part of its distance to the nearest centroid of other content. How large a part comes from
-leaving clips out: the projection is learned anew without a group of clips, and what they measure from the rest is what unseen
-clips would. A cluster's part lies midway between what its own left-out clips need and where the first left-out clip of
-other content would come in; where those overlap, other content stays out and its own goes generic.
+Reach: each centroid's radius is a part of its distance to the nearest centroid of other content. How large a part
+comes from leaving clips out: the projection is learned anew without a group of clips, and what they measure from the
+rest is what unseen clips would. A cluster's part lies midway between what its own left-out clips need and where the
+first left-out clip of other content would come in; where those overlap, other content stays out and its own goes
+generic.
 """
 
 import argparse
@@ -101,7 +103,10 @@ def statistics(windows, cache, threads):
         if not kept.exists():
             segment = cache / f"{window.name}~{variant}.ts"
             if not segment.exists():
-                window.encode(variant, segment)
+                # A run that is killed must not leave half a segment.
+                partial = segment.with_suffix(".partial")
+                window.encode(variant, partial)
+                partial.rename(segment)
             np.save(kept, bare.segment(segment))
         return np.load(kept)
 
@@ -122,7 +127,7 @@ class Material:
         self.clusters = clusters
 
     def learn(self, keep):
-        """What `embedding.fit` learns from the rows in `keep`: each content weighs as the root of its number of clips."""
+        """What `embedding.fit` learns from the rows in `keep`: a content weighs as the root of its number of clips."""
         weights = np.zeros(len(self.rows))
         for content in sorted(set(self.contents[keep])):
             own = keep & (self.contents == content)
@@ -199,7 +204,9 @@ def reaches(material, found):
 
 def report(material, vectors, clusters, rows):
     """A table of verdicts, one line a clip and role: windows, where they went, nearest distance over radius."""
-    lines = ["| content | clip | coded windows | to its cluster | generic | to a wrong cluster | nearest distance / radius |"]
+    lines = [
+        "| content | clip | coded windows | to its cluster | generic | to a wrong cluster | nearest distance / radius |"
+    ]
     lines.append("|---|---|---:|---:|---:|---:|---:|")
     wrong = []
     for content in sorted(set(material.contents[rows]), key=lambda c: (c not in material.clusters, c)):
@@ -214,6 +221,39 @@ def report(material, vectors, clusters, rows):
             ratio = f"{min(ratios):.2f}" if ratios else "unlike"
             lines.append(f"| {content} | {clip} | {len(own)} | {right} | {names.count(None)} | {astray} | {ratio} |")
     return lines, wrong
+
+
+def draw(path, material, vectors, clusters):
+    """A PNG of the only tested windows: distance over radius of the nearest centroid, one dot a coded window."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.5, 2.6), dpi=90, layout="constrained")
+    labels = [*material.clusters, "other content"]
+    rng = np.random.default_rng(1)
+    for line, label in enumerate(labels):
+        own = ~material.tune & (material.contents == label)
+        if label == "other content":
+            own = ~material.tune & ~np.isin(material.contents, material.clusters)
+        for row in np.flatnonzero(own):
+            nearest, distance, radius, unlike = clusters.nearest(vectors[row])
+            right = nearest.name == label
+            colour = "tab:gray" if unlike else "tab:green" if right else "tab:red"
+            axes.plot(distance / radius, line + rng.uniform(-0.3, 0.3), ".", color=colour, markersize=4)
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set(
+        yticks=range(len(labels)),
+        yticklabels=labels,
+        xlim=(0, 4),
+        xlabel="distance to the nearest centroid / its radius",
+    )
+    axes.set_title("inside its own (green, left of the line), another's (red), or unlike all (grey)", fontsize="small")
+    axes.invert_yaxis()
+    # no date and no version inside: the same run gives the same bytes
+    figure.savefig(path, metadata={"Software": None})
+    pyplot.close(figure)
 
 
 def run(options):
@@ -244,7 +284,11 @@ def run(options):
         result.clusters.append(cluster.Cluster(name, radii[name], own[name], count))
     for title, which in (("only tested", ~material.tune), ("tuned on", material.tune)):
         table, wrong = report(material, vectors, result, which)
-        print(f"\n{title}\n\n" + "\n".join(table) + f"\n\nwrong: {len(wrong)} of {int(which.sum())} {sorted(set(wrong))}")
+        print(
+            f"\n{title}\n\n" + "\n".join(table) + f"\n\nwrong: {len(wrong)} of {int(which.sum())} {sorted(set(wrong))}"
+        )
+    if options.plot:
+        draw(options.plot, material, vectors, result)
     if options.dry_run:
         return
     (options.zoo / cluster.NETWORK).write_bytes(model)
@@ -256,11 +300,14 @@ def main(arguments=None):
     """`python3 -m acuity_trainer.cluster_fit`."""
     parser = argparse.ArgumentParser(prog="acuity_trainer.cluster_fit", description=__doc__.splitlines()[0])
     parser.add_argument("listing", type=Path, help="tab-separated: name, content, role, path, start, length")
-    parser.add_argument("--root", action="append", default=[], metavar="NAME=DIR", help="what {NAME} in paths stands for")
+    parser.add_argument(
+        "--root", action="append", default=[], metavar="NAME=DIR", help="what {NAME} in paths stands for"
+    )
     parser.add_argument("--cache", type=Path, required=True, help="where coded windows and their statistics are kept")
     parser.add_argument("--clusters", nargs="+", default=["freedoom", "openttd", "bbb"], help="contents to ship")
     parser.add_argument("--zoo", type=Path, default=cluster.ZOO, help="where the result goes")
     parser.add_argument("--threads", type=int, default=2, help="windows coded at the same time")
+    parser.add_argument("--plot", type=Path, help="also draw the tested windows, as a PNG (needs matplotlib)")
     parser.add_argument("--dry-run", action="store_true", help="print, write nothing")
     try:
         run(parser.parse_args(arguments))

@@ -10,9 +10,9 @@ and in the edge, so the same pictures give the same vector on both sides.
          flat blocks, a coarse layout
       -> clip((statistics - mean) / deviation) @ projection -> embedding f32 [n, d]
 
-Only mean, deviation and projection are learned (`fit`): directions along which one window's coded versions differ count
-little, those along which contents differ count much. docs/clustering.md says how that compares with a trained network and with the
-bare statistics.
+Only mean, deviation and projection are learned (`fit`): directions along which one window's coded versions differ
+count little, those along which contents differ count much. docs/clustering.md says how that compares with a trained
+network and with the bare statistics.
 """
 
 import json
@@ -27,7 +27,8 @@ LUMA, CHROMA, OUTPUT = "luma", "chroma", "embedding"
 OPSET, IR_VERSION = 18, 8
 HEIGHT, WIDTH = 144, 256
 ORIENTATIONS = 12
-# Pictures of a segment that are looked at, and reference pictures that are decoded at most: the edge's figures (describe.rs).
+# Pictures of a segment that are looked at, and reference pictures that are decoded at most: the edge's figures
+# (describe.rs).
 PICTURES, MOST_DECODED = 8, 128
 # Deviations beyond which a statistic says no more: black pictures and noise lie dozens away.
 MOST_DEVIATIONS = 6.0
@@ -235,9 +236,9 @@ def build(learned=None):
 def fit(statistics_, windows, weights, dimensions, shrinkage):
     """Mean, deviation and projection [k, d] from statistics [n, k], all float32.
 
-    `windows` names the window each row is a coded version of: their scatter is what must not count. `weights` gives each row's
-    share in the scatter between contents. The projection is Fisher's: directions in order of between over within scatter, the
-    latter shrunk towards a multiple of the identity by `shrinkage`.
+    `windows` names the window each row is a coded version of: their scatter is what must not count. `weights` gives
+    each row's share in the scatter between contents. The projection is Fisher's: directions in order of between over
+    within scatter, the latter shrunk towards a multiple of the identity by `shrinkage`.
     """
     mean, deviation = statistics_.mean(0), statistics_.std(0) + 2e-3
     rows = np.clip((statistics_ - mean) / deviation, -MOST_DEVIATIONS, MOST_DEVIATIONS)
@@ -311,9 +312,7 @@ class Embedder:
     def pictures(self, luma, chroma):
         """One vector a picture, [n, d]; one at a time, as the edge does."""
         run = self.session.run
-        rows = [
-            run([OUTPUT], {LUMA: luma[i : i + 1], CHROMA: chroma[i : i + 1]})[0][0] for i in range(len(luma))
-        ]
+        rows = [run([OUTPUT], {LUMA: luma[i : i + 1], CHROMA: chroma[i : i + 1]})[0][0] for i in range(len(luma))]
         return np.stack(rows)
 
     def segment(self, path, start_s=None, seconds=None):
