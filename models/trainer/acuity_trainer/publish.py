@@ -66,7 +66,7 @@ def exported(run, origin, tier):
         "steps": facts["step"],
         "settings": json.dumps(facts["settings"], sort_keys=True),
         "history": json.dumps(facts["history"], sort_keys=True),
-        "training_data": f"the cluster's own video ({origin.about}) without its newest tenth, as encoders made it",
+        "training_data": f"the cluster's own video ({origin.about}) without what was held out, as encoders made it",
     }
     data = export.build(layers, metadata).SerializeToString(deterministic=True)
     return data, metadata, facts["elapsed_s"]

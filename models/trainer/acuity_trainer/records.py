@@ -159,7 +159,7 @@ the catalogue says how long a frame takes. SHA-256 of the file: `{entry["sha256"
 
 ## Measured
 
-On {pictures} pictures of the held-out part of its own video, the newest tenth, no picture of which was trained on. Luma
+On {pictures} pictures of its own kind of video that were held out (the table of sources says which) and never trained on. Luma
 PSNR in dB (of the squared error averaged over pictures) and SSIM, as FFmpeg's filters define them; the exported file
 through ONNX Runtime. Gain is over the better of swscale's bicubic and Lanczos.
 
