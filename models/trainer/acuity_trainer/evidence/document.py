@@ -239,11 +239,12 @@ def speed(results):
     head = ["tier", "parameters", "ms a frame", "fps", *(f"ms, {gpu}" for gpu in gpus)]
     head += ["generic, coded", "content-aware, coded", "generic, clean", "content-aware, clean"]
     smaller = results.cell(findings.GAME)
-    own = list(findings.networks(smaller, results.whole.clips[findings.GAME].cluster))
+    own = findings.networks(smaller, results.whole.clips[findings.GAME].cluster)
     note = "![Quality against speed](content-aware/speed.png)\n\n" if lines else ""
     if own:
-        least, generic = own[0], list(findings.networks(smaller, "generic"))
-        below = [name for name in generic if smaller[name]["psnr_db"] < smaller[least]["psnr_db"]]
+        least, generic = own[0], findings.networks(smaller, "generic")
+        dearer = [name for name in generic if smaller[name]["tier"] != smaller[least]["tier"]]
+        below = [name for name in dearer if smaller[name]["psnr_db"] < smaller[least]["psnr_db"]]
         if below:
             above = ", ".join(f"`{name}`" for name in below)
             note += f"On all frames at {findings.GAME_KBPS} kbit/s, `{least}` is above {above}."

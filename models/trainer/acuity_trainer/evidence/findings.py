@@ -187,7 +187,8 @@ def targets(results):
         add(f"{named}generic of its size", small[1], over_generic(cell, own) if own in cell else None, own)
         every = max(run.every for run in results.whole.runs)
         wide = results.cell(GAME, protocol, every=every)
-        top = largest(wide, cluster)
+        # The small tier alone says nothing about a largest one.
+        top = largest(wide, cluster) if len(networks(wide, cluster)) > 1 else None
         add(f"{named}plain, largest tier", large[0], over_plain(wide, top) if top else None, top or "")
         if large[1] is not None:
             add(f"{named}generic, largest tier", large[1], over_generic(wide, top) if top else None, top or "")

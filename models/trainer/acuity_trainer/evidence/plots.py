@@ -239,23 +239,25 @@ def gains(results, path, tier="s"):
     if not bars:
         return False
     pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(max(5.0, 1.0 + 0.82 * len(bars)), 3.6))
+    figure, axes = pyplot.subplots(figsize=(max(5.0, 1.0 + 0.95 * len(bars)), 3.6))
     at, last, ticks = 0.0, None, []
     for title, label, generic, own in bars:
         if title != last:
             at += 0.9 if last else 0.0
             axes.annotate(title, (at - 0.4, 1.02), xycoords=("data", "axes fraction"), fontsize=9, color=INK)
             last = title
-        for offset, value, colour in ((-0.19, generic, GENERIC), (0.19, own, CONTENT)):
+        # Figures lean outwards, away from the bar beside.
+        for offset, value, colour, side in ((-0.19, generic, GENERIC, "right"), (0.19, own, CONTENT, "left")):
             if value is not None:
                 axes.bar(at + offset, value, 0.36, color=colour)
+                edge = at + offset + (0.18 if side == "right" else -0.18)
                 axes.annotate(
                     f"{value:+.2f}",
-                    (at + offset, value),
+                    (edge, value),
                     xytext=(0, 2 if value >= 0 else -10),
-                    ha="center",
+                    ha=side,
                     textcoords="offset points",
-                    fontsize=7.5,
+                    fontsize=7,
                     color=colour,
                 )
         ticks.append((at, label))
