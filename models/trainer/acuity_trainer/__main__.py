@@ -41,6 +41,10 @@ def main(arguments=None):
     except ImportError as missing:
         print(f"acuity_trainer: {missing}; see README.md, what must be installed", file=sys.stderr)
         return commands.FAILED
+    except OSError as error:
+        # a full disk, a folder that may not be written to
+        print(f"acuity_trainer: {error}", file=sys.stderr)
+        return commands.FAILED
     except Exception as error:
         code = _told(error)
         if code is None:

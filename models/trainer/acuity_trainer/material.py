@@ -11,6 +11,7 @@ every picture; a training picture that is byte for byte a held-out one (a title,
 frame) is left out.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -130,26 +131,29 @@ def look(span, number, scale, stride_s, seed, folder, shift_frames=0):
     if span.cut:
         # A second early: seeking goes by the container's clock, which may start before the pictures do.
         early_s = max(0.0, span.start_s - 1.0)
-        lows = _within(decode.pictures(files[0], start_s=early_s), low.start_s, span)
-        highs = _within(decode.pictures(files[1], size, early_s), high.start_s + shift_s, span)
+        decoded = decode.pictures(files[0], start_s=early_s), decode.pictures(files[1], size, early_s)
+        lows = _within(decoded[0], low.start_s, span)
+        highs = _within(decoded[1], high.start_s + shift_s, span)
     else:
-        lows = decode.pictures(files[0])
-        highs = ((time_s - shift_s, luma) for time_s, luma in decode.pictures(files[1], size))
-    stepped = pairs.in_step(_noting(lows, seen[0]), _noting(highs, seen[1]), tolerance_s)
-    while True:
-        try:
-            time_s, low_luma, high_luma = next(stepped)
-        except StopIteration as over:
-            looked.alone = over.value
-            break
-        index = len(looked.features.times_s)
-        looked.features.add(time_s, low_luma, high_luma, scale)
-        if span.held_out:
-            looked.digests.append(digest_of(low_luma, high_luma))
-        if picker.takes(index):
-            looked.keep(index, low_luma, high_luma)
-        if index % 30 == 0 and sys.stderr.isatty():
-            print(f"looking at {span.name}: {time_s:.0f} s ", end="\r", file=sys.stderr, flush=True)
+        decoded = decode.pictures(files[0]), decode.pictures(files[1], size)
+        lows, highs = decoded[0], ((time_s - shift_s, luma) for time_s, luma in decoded[1])
+    # Closed here whatever happens: FFmpeg must not outlive who reads from it.
+    with contextlib.closing(decoded[0]), contextlib.closing(decoded[1]):
+        stepped = pairs.in_step(_noting(lows, seen[0]), _noting(highs, seen[1]), tolerance_s)
+        while True:
+            try:
+                time_s, low_luma, high_luma = next(stepped)
+            except StopIteration as over:
+                looked.alone = over.value
+                break
+            index = len(looked.features.times_s)
+            looked.features.add(time_s, low_luma, high_luma, scale)
+            if span.held_out:
+                looked.digests.append(digest_of(low_luma, high_luma))
+            if picker.takes(index):
+                looked.keep(index, low_luma, high_luma)
+            if index % 30 == 0 and sys.stderr.isatty():
+                print(f"looking at {span.name}: {time_s:.0f} s ", end="\r", file=sys.stderr, flush=True)
     looked.spill()
     pairs.check_rates(*seen)
     return looked
@@ -242,10 +246,18 @@ def _strides_s(found, scale, folder):
     """{held out or not: seconds between two pictures that are kept}, so that disk and memory stay bounded."""
     first = decode.probe(found[0].files(folder)[0])
     pair_bytes = first.width * first.height * (1 + scale * scale)
-    strides = {}
+    strides, kept_bytes = {}, 0
     for held_out, frames, most_bytes in ((False, MOST_FRAMES, MOST_BYTES), (True, HELD_OUT_FRAMES, HELD_OUT_BYTES)):
         seconds = sum(span.duration_s for span in found if span.held_out == held_out)
-        strides[held_out] = seconds / min(frames, most_bytes // pair_bytes)
+        frames = min(frames, max(HELD_OUT_LEAST_FRAMES, most_bytes // pair_bytes))
+        strides[held_out] = seconds / frames
+        kept_bytes += pair_bytes * min(frames, seconds * (first.fps or 30.0))
+    # Beside the corpus, one item of what was looked at is there a second time.
+    if (free_bytes := shutil.disk_usage(folder).free) < kept_bytes * 1.1 + ITEM_FRAMES * pair_bytes:
+        raise MaterialError(
+            f"{kept_bytes / 1e9:.1f} GB are needed for the pictures and {free_bytes / 1e9:.1f} GB are free: "
+            "make room, or give another --scratch"
+        )
     return strides
 
 

@@ -7,6 +7,7 @@ pictures come from `decode`, and what to do with a verdict is `material`'s busin
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -15,6 +16,8 @@ BLOCK = 8
 BLOCKED_WIDTH = 960
 # Two pictures of the same scene correlate above 0.99 in their block means even at 150 kbit/s; strangers below 0.8.
 SAME_CORRELATION = 0.92
+# The same for what is between bars, squeezed to a coarse grid.
+BARRED_CORRELATION = 0.85
 # A picture of less contrast than this (code values) is flat: fades and black have no pattern to correlate.
 FLAT_CODES = 3.0
 FLAT_APART_CODES = 8.0
@@ -56,6 +59,22 @@ def block_means(luma, side):
     cut = luma[: height * side, : width * side]
     sums = cut.reshape(height, side, width * side).sum(1, dtype=np.uint32).reshape(height, width, side).sum(2)
     return (sums / (side * side)).astype(np.float16)
+
+
+@cache
+def _cells(count, cells):
+    """[cells, count]: what part of each of `count` blocks lies in each of `cells` equal cells, rows summing to 1."""
+    edges = np.linspace(0, count, cells + 1)
+    blocks = np.arange(count)
+    overlap = np.minimum(edges[1:, None], blocks + 1) - np.maximum(edges[:-1, None], blocks)
+    overlap = np.clip(overlap, 0, None)
+    return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+
+
+def resampled(means, rows, columns):
+    """Block means [n, h, w] on a grid of `rows` x `columns` equal cells, float32."""
+    means = np.asarray(means, np.float32)
+    return _cells(means.shape[1], rows) @ means @ _cells(means.shape[2], columns).T
 
 
 def in_step(lows, highs, tolerance_s):
@@ -206,10 +225,24 @@ def _bars(means):
     return run(dark_rows), run(dark_rows[::-1]), run(dark_columns), run(dark_columns[::-1])
 
 
+def _inside(means, bars):
+    """What is between the bars, on a coarse grid."""
+    above, below, left, right = bars
+    inner = _some(means)[:, above : means.shape[1] - below, left : means.shape[2] - right]
+    return resampled(inner, 12, 16)
+
+
 def _check_bars(low, high):
-    told = zip(("above", "below", "left", "right"), _bars(low), _bars(high), strict=True)
-    other = [(name, a, b) for name, a, b in told if abs(a - b) >= 2]
-    if other and not (low.max() < 24 or high.max() < 24):
+    if low.max() < 24 or high.max() < 24:
+        return
+    bars = _bars(low), _bars(high)
+    other = [(n, a, b) for n, a, b in zip(("above", "below", "left", "right"), *bars, strict=True) if abs(a - b) >= 2]
+    if not other:
+        return
+    # Dark edges of another video are no bars: between bars the pictures are the same, squeezed or covered in part.
+    both = tuple(max(a, b) for a, b in zip(*bars, strict=True))
+    found = [correlations(_inside(low, a), _inside(high, b)) for a, b in (bars, (both, both))]
+    if max(np.median(np.nan_to_num(same)) for same in found) >= BARRED_CORRELATION:
         which = ", ".join(f"{name} {a} blocks in low and {b} in high" for name, a, b in other)
         raise RefusedError("letterbox", f"black bars in one rendition only: {which}")
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from . import pairs
+
 LISTING = Path(__file__).with_name("testlist.json")
 # Clips of the test set that a cluster of their own may learn from: what is held out of them is its test.
 OWN_CLUSTER = ("ocean", "openttd_a")
@@ -33,20 +35,10 @@ class TestMaterialError(RuntimeError):
     """Material that the networks are measured on was about to be trained on."""
 
 
-@cache
-def _cells(count, cells):
-    """[cells, count]: what part of each of `count` blocks lies in each of `cells` equal cells, rows summing to 1."""
-    edges = np.linspace(0, count, cells + 1)
-    blocks = np.arange(count)
-    overlap = np.minimum(edges[1:, None], blocks + 1) - np.maximum(edges[:-1, None], blocks)
-    overlap = np.clip(overlap, 0, None)
-    return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
-
-
 def fingerprints(means):
     """Block means [n, h, w] to packed bits uint8 [n, 24]; all zero for pictures without enough structure."""
-    means = np.asarray(means, np.float32)
-    grid = _cells(means.shape[1], ROWS) @ means @ _cells(means.shape[2], COLUMNS).T
+    means = np.asarray(means)
+    grid = pairs.resampled(means, ROWS, COLUMNS)
     steps = (grid[:, :, 1:] - grid[:, :, :-1] > STEP_CODES).reshape(len(means), -1)
     steps[steps.sum(1) < LEAST_STEPS] = False
     return np.packbits(steps, axis=1)
@@ -94,7 +86,7 @@ def refuse_pictures(times_s, means, what):
 
 def make(shared, say=print):
     """Writes the list anew from the test clips in `shared`."""
-    from . import decode, pairs
+    from . import decode
 
     files, prints = {}, {}
     for path in sorted((Path(shared) / "video").glob("*.mp4")):

@@ -3,6 +3,7 @@
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -190,6 +191,16 @@ class RealFiles(unittest.TestCase):
             manifest = self.prepare(folder, low, high, correct_offset=True)
             self.assertEqual(manifest["sources"][0]["corrected_frames"], 3)
             self.assertGreater(manifest["sources"][0]["correlation"], 0.99)
+
+    def test_a_full_disk_is_told_before_anything_is_decoded(self):
+        with tempfile.TemporaryDirectory() as folder:
+            low, high = renditions.pair(folder, seconds=6)
+            usage = mock.Mock(return_value=mock.Mock(free=1_000_000))
+            with (
+                mock.patch.object(material.shutil, "disk_usage", usage),
+                self.assertRaisesRegex(material.MaterialError, "0.0 GB are free: make room"),
+            ):
+                self.prepare(folder, low, high)
 
     def test_containers_that_begin_at_other_times(self):
         with tempfile.TemporaryDirectory() as folder:
