@@ -15,6 +15,8 @@ A VDSR interpolates first and works at target resolution:
                      +-> Pad(edge, 2) -> Conv 5x5 (interpolation) -> DepthToSpace ------+-> Add
     -> Clip -> Cast -> luma_out u8
 
+What stands still in a cluster's pictures is corrected before the Clip, where the model has an `overlay`.
+
 Scaling to 0..1 and back is folded into the first and last kernels, rounding (+0.5
 before a cast that truncates) into the last bias.
 """
@@ -25,13 +27,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from . import __version__, contract
 from .networks import PAD, reach, shape_of, vdsr_reach
+from .overlay import graph as overlay_graph
 
 # The last code value plus what the cast cuts off; 255.5 itself would do, a little less is safe in half precision too.
 CEILING = 255.49
 
 
-def build(layers, metadata):
-    """An onnx.ModelProto from a network's `collapsed()` and a dictionary of strings about its making."""
+def build(layers, metadata, overlay=None):
+    """An onnx.ModelProto from a network's `collapsed()`, a dictionary of strings about its making, and an `Overlay`."""
     scale, vdsr = shape_of(layers)
     names = [name for name, _, _ in layers]
     body = [name for name in names if name.startswith("body")]
@@ -75,9 +78,7 @@ def build(layers, metadata):
         return name
 
     def shuffled(name, source):
-        nodes.append(
-            helper.make_node("DepthToSpace", [source], [name], name=name, blocksize=scale, mode="CRD")
-        )
+        nodes.append(helper.make_node("DepthToSpace", [source], [name], name=name, blocksize=scale, mode="CRD"))
         return name
 
     def added(name, detail, plain):
@@ -106,9 +107,10 @@ def build(layers, metadata):
     else:
         added("phases", chain(continued("far", reach(len(body))), 2 * PAD + 1), plain)
         shuffled("picture", "phases")
+    picture = overlay_graph.append(nodes, constant, overlay, "picture") if overlay else "picture"
     nodes.append(
         helper.make_node(
-            "Clip", ["picture", constant("floor", 0.0), constant("ceiling", CEILING)], ["clipped"], name="clipped"
+            "Clip", [picture, constant("floor", 0.0), constant("ceiling", CEILING)], ["clipped"], name="clipped"
         )
     )
     nodes.append(helper.make_node("Cast", ["clipped"], [contract.OUTPUT_NAME], name="rounded", to=TensorProto.UINT8))
@@ -139,9 +141,9 @@ def build(layers, metadata):
     return model
 
 
-def write(path, layers, metadata):
+def write(path, layers, metadata, overlay=None):
     """Writes the model; returns its bytes."""
-    data = build(layers, metadata).SerializeToString(deterministic=True)
+    data = build(layers, metadata, overlay).SerializeToString(deterministic=True)
     path.write_bytes(data)
     return data
 

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import catalogue, contract, curves, material, networks, publish, train
+from .overlay import beside
 
 # Larger than what the generic networks end with, although training goes on from them: in 400 steps on 35 s of one film,
 # 0.22 dB over the generic network against 0.17 at a third of it.
@@ -48,6 +49,7 @@ class Plan:
     begin_with: str = ""
     learning_rate: float = LEARNING_RATE
     threads: int = 1
+    overlay: bool = True
 
     def folder(self, scratch):
         return Path(scratch) / "learn" / f"{self.cluster}-x{self.scale}"
@@ -114,8 +116,11 @@ def learn(plan, zoo, scratch, quiet=False, dry_run=False, say=print):
     parts, published = shares(plan.tiers, plan.scale), []
     for tier in sorted(plan.tiers, key=list(contract.TIERS).index):
         run = _trained(plan, tier, plan.budget_s * parts[tier], material_folder, folder, zoo, quiet, say)
+        overlay = None
+        if plan.overlay:
+            overlay = beside.find(run, tier, material_folder / "corpus", plan.threads, say)
         good, scores, data = publish.publish(
-            run, tier, origin, material_folder / "heldout", zoo, plan.threads, dry_run, say
+            run, tier, origin, material_folder / "heldout", zoo, plan.threads, dry_run, say, overlay
         )
         name = publish.model_id(plan.cluster, plan.scale, tier)
         (folder / "onnx").mkdir(exist_ok=True)

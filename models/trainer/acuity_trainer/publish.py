@@ -51,8 +51,8 @@ def beginning(zoo, scale, tier):
     return None
 
 
-def exported(run, origin, tier):
-    """(ONNX bytes, metadata) of a run's averaged weights. Nothing in them depends on the clock."""
+def exported(run, origin, tier, overlay=None):
+    """(ONNX bytes, metadata) of a run's averaged weights and an `Overlay`. Nothing in them depends on the clock."""
     network, facts = train.load_average(run, tier)
     layers = network.collapsed()
     metadata = {
@@ -68,7 +68,9 @@ def exported(run, origin, tier):
         "history": json.dumps(facts["history"], sort_keys=True),
         "training_data": f"the cluster's own video ({origin.about}) without what was held out, as encoders made it",
     }
-    data = export.build(layers, metadata).SerializeToString(deterministic=True)
+    if overlay:
+        metadata["overlay"] = json.dumps(overlay.facts())
+    data = export.build(layers, metadata, overlay).SerializeToString(deterministic=True)
     return data, metadata, facts["elapsed_s"]
 
 
@@ -87,13 +89,13 @@ def verdict(scores, own, generic):
     return True, f"{over_plain:+.3f} dB over plain on held-out video (there is no generic model of its size)"
 
 
-def publish(run, tier, origin, held_out, zoo, threads=1, dry_run=False, say=print):
+def publish(run, tier, origin, held_out, zoo, threads=1, dry_run=False, say=print, overlay=None):
     """Exports, measures on the pairs in folder `held_out`, and publishes what earns it.
 
     Gives (published?, {method: Score}, model's bytes).
     """
     zoo = Path(zoo)
-    data, metadata, elapsed_s = exported(run, origin, tier)
+    data, metadata, elapsed_s = exported(run, origin, tier, overlay)
     own = metadata["id"]
     models, generic = {}, generic_of(zoo, origin.scale, tier)
     if generic:

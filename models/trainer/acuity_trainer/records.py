@@ -159,7 +159,7 @@ the catalogue says how long a frame takes. SHA-256 of the file: `{entry["sha256"
 
 ## Measured
 
-On {pictures} pictures of its own kind of video that were held out (the table of sources says which) and never trained on. Luma
+On {pictures} pictures of its own kind of video that were held out (see the table of sources) and never trained on. Luma
 PSNR in dB (of the squared error averaged over pictures) and SSIM, as FFmpeg's filters define them; the exported file
 through ONNX Runtime. Gain is over the better of swscale's bicubic and Lanczos.
 
@@ -174,6 +174,24 @@ through ONNX Runtime. Gain is over the better of swscale's bicubic and Lanczos.
 {shown}
 {_learned_sources(sources)}
 
-What the video is and under which terms, as who trained on it says: {about}. None of its pictures is part of this
-project.
+{_overlay_line(metadata)}What the video is and under which terms, as who trained on it says: {about}.
+{_pictures_line(metadata)}
 """
+
+
+def _overlay_line(metadata):
+    """What of the model is no network: pictures of what stands still."""
+    if "overlay" not in metadata:
+        return ""
+    facts = json.loads(metadata["overlay"])
+    return (
+        f"Beside its weights the model holds {facts['bytes']} bytes of pictures of what stands still in low pictures\n"
+        f"of {facts['frame']} (width x height + left + top: entries): {', '.join(facts['boxes'])}.\n"
+        "At any other size it is the network alone.\n\n"
+    )
+
+
+def _pictures_line(metadata):
+    if "overlay" in metadata:
+        return "Of its pictures only those that stand still, as said, are part of the model."
+    return "None of its pictures is part of this project."

@@ -262,10 +262,22 @@ class Learning(unittest.TestCase):
     def test_a_model_without_gain_is_not_published(self):
         zoo = self.zoo("bad")
         before = state_of(zoo)
-        code, said = run(*self.arguments("bad", steps=1))
+        code, said = run(*self.arguments("bad", steps=1), "--no-overlay")
         self.assertEqual(code, commands.NOT_PUBLISHED, said)
         self.assertRegex(said, r"pattern-x2-s is not published: [+-]0\.\d+ dB over the generic model")
         self.assertEqual(state_of(zoo), before)
+
+    def test_what_stands_still_becomes_part_of_the_model(self):
+        # Half of the pattern does: without training at all that is worth publishing.
+        zoo = self.zoo("still")
+        code, said = run(*self.arguments("still", steps=1))
+        self.assertEqual(code, 0, said)
+        self.assertRegex(said, r"standing pictures at .*: \d+\.\d% of the error gone in parts that were left out")
+        record = (zoo / "records" / "pattern-x2-s.md").read_text(encoding="utf-8")
+        self.assertIn("bytes of pictures of what stands still", record)
+        # The same run without them, in the same scratch: the verdict is the weights' own.
+        code, said = run(*self.arguments("still", steps=1), "--no-overlay")
+        self.assertEqual(code, commands.NOT_PUBLISHED, said)
 
     def test_an_unrelated_pair_is_refused_and_leaves_nothing(self):
         zoo = self.zoo("unrelated")

@@ -2,7 +2,6 @@
 
 import importlib.util
 import unittest
-from pathlib import Path
 
 import numpy as np
 

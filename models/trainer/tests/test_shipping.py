@@ -112,13 +112,18 @@ class Zoo(unittest.TestCase):
                 (given,), (got,) = session.get_inputs(), session.get_outputs()
                 self.assertEqual((given.name, given.type), (contract.INPUT_NAME, "tensor(uint8)"))
                 self.assertEqual((got.name, got.type), (contract.OUTPUT_NAME, "tensor(uint8)"))
+                scale = entry["scale"]
                 for height, width in ((18, 32), (37, 41)):
                     out = session.run(None, {contract.INPUT_NAME: np.full((1, 1, height, width), 128, np.uint8)})[0]
-                    self.assertEqual((out.shape, out.dtype), ((1, 1, 2 * height, 2 * width), np.uint8))
+                    self.assertEqual((out.shape, out.dtype), ((1, 1, scale * height, scale * width), np.uint8))
                 for shade in (16, 60, 128, 200, 235):
                     flat = session.run(None, {contract.INPUT_NAME: np.full((1, 1, 24, 30), shade, np.uint8)})[0]
-                    self.assertEqual(flat.min(), flat.max(), "no frame around a flat picture")
-                    self.assertLessEqual(abs(int(flat.max()) - shade), 2, f"{shade} keeps its shade")
+                    phases = flat[0, 0].reshape(24, scale, 30, scale).swapaxes(1, 2)
+                    self.assertTrue((phases == phases[12, 15]).all(), "no frame around a flat picture")
+                    # A specialised network may give the phases of a shade that its videos do not have a level each.
+                    apart = 0 if entry["cluster"] == "generic" else 2
+                    self.assertLessEqual(int(flat.max()) - int(flat.min()), apart, f"{shade} stays flat")
+                    self.assertLessEqual(np.abs(flat.astype(int) - shade).max(), 2, f"{shade} keeps its shade")
 
 
 @unittest.skipIf(onnx is None, WHY)

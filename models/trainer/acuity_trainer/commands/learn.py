@@ -13,7 +13,9 @@ What happens:
      another edit, an offset, a logo, black bars, other brightness, shape or frame rate. Short stretches that
      differ (an advertisement) are left out
   3. training goes on from the generic network of the size, on the low pictures as the origin's encoder made them
-  4. the exported file is measured on the part set aside; it is published if it beats the generic network and the
+  4. what stands still in the pictures (a status bar, a logo) is looked for and put into the model, unless that gains
+     nothing on a part of the material that it was not made from
+  5. the exported file is measured on the part set aside; it is published if it beats the generic network and the
      plain scaler there by 0.2 dB, and left out of the zoo otherwise
 
 Exit codes: 0 at least one model was published, 3 none was worth it, 4 the renditions were refused, 1 anything else.
@@ -37,6 +39,7 @@ def add(commands):
     sub.add_argument("--learning-rate", type=float, default=0.0, help="highest rate instead of the usual one")
     sub.add_argument("--about", type=about, default="not stated", help="what the video is, its licence: for the record")
     sub.add_argument("--threads", type=int, default=0, help="PyTorch's threads; up to four processors unless given")
+    add_overlay(sub)
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
     sub.add_argument("--dry-run", action="store_true", help="everything but publishing")
     sub.add_argument("--zoo", type=Path, default=ZOO, help="the catalogue's directory")
@@ -50,8 +53,19 @@ def add(commands):
     sub.add_argument("--scale", type=int, choices=[2, 3, 4], default=2, help="the run's scale")
     sub.add_argument("--about", type=about, default="not stated", help="what the video is, its licence: for the record")
     sub.add_argument("--threads", type=int, default=1, help="ONNX Runtime's threads")
+    add_overlay(sub)
     sub.add_argument("--dry-run", action="store_true", help="measure, publish nothing")
     sub.add_argument("--zoo", type=Path, default=ZOO, help="the catalogue's directory")
+
+
+def add_overlay(sub):
+    """The option that leaves pictures of the material out of the model."""
+    sub.add_argument(
+        "--no-overlay",
+        dest="overlay",
+        action="store_false",
+        help="weights only: keep no pictures of what stands still (a status bar, a logo) in the model",
+    )
 
 
 def cluster(text):
@@ -116,6 +130,7 @@ def _learn(options):
         begin_with=options.begin_with,
         learning_rate=options.learning_rate or learn.LEARNING_RATE,
         threads=options.threads or learn.default_threads(),
+        overlay=options.overlay,
     )
     published = learn.learn(plan, options.zoo, options.scratch, options.quiet, options.dry_run)
     return DONE if published or options.dry_run else NOT_PUBLISHED
@@ -125,6 +140,7 @@ def _publish(options):
     import json
 
     from .. import heldout, publish
+    from ..overlay import beside
 
     (tier,) = options.tier
     if count := heldout.overlap(options.corpus, options.heldout):
@@ -143,7 +159,15 @@ def _publish(options):
             for name, facts in (trained | held_out).items()
         }
     origin = publish.Origin(options.cluster, options.scale, trained, options.about)
+    overlay = beside.find(options.run, tier, options.corpus, options.threads) if options.overlay else None
     good, _, _ = publish.publish(
-        options.run, tier, origin, options.heldout, options.zoo, options.threads, options.dry_run
+        options.run,
+        tier,
+        origin,
+        options.heldout,
+        options.zoo,
+        options.threads,
+        options.dry_run,
+        overlay=overlay,
     )
     return DONE if good or options.dry_run else NOT_PUBLISHED
