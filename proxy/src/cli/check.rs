@@ -7,7 +7,7 @@ use acuity_models::Catalogue;
 use clap::Args as ClapArgs;
 
 use super::locate::Places;
-use super::{Failure, models, serve, with_causes};
+use super::{Failure, models, say, serve, with_causes};
 use crate::cluster::uses_models;
 
 /// Check a configuration file, and the models it names
@@ -21,17 +21,15 @@ pub(super) struct Args {
     config: PathBuf,
 }
 
-#[allow(clippy::print_stdout)]
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let text = serve::read(&args.config)?;
     let name = args.config.display().to_string();
     let config = acuity_config::parse(&text).map_err(|faults| Failure::fault(faults.in_file(&name)))?;
-    println!("{name}: no faults; {}", summary(&config));
+    say(&format!("{name}: no faults; {}\n", summary(&config)));
     if uses_models(&config.routes) { check_models(&config) } else { Ok(()) }
 }
 
 /// The edge would start without a model that is wrong; whoever checks wants to know before.
-#[allow(clippy::print_stdout)]
 fn check_models(config: &Config) -> Result<(), Failure> {
     let directory = Places::default().models(&config.models.directory);
     let catalogue = Catalogue::load(&directory).map_err(|error| Failure::Fault(with_causes(&error)))?;
@@ -42,7 +40,8 @@ fn check_models(config: &Config) -> Result<(), Failure> {
         return Err(Failure::Fault(faults.join("\n  ")));
     }
     let count = catalogue.entries().len();
-    println!("{}: no faults; {count} {}", directory.display(), if count == 1 { "model" } else { "models" });
+    let models = if count == 1 { "model" } else { "models" };
+    say(&format!("{}: no faults; {count} {models}\n", directory.display()));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod locate;
 mod models;
 mod serve;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -100,6 +101,11 @@ pub fn main() -> ExitCode {
         Err(Failure::Fault(message)) => complain(&message, 1),
         Err(Failure::Running(message)) => complain(&message, 2),
     }
+}
+
+/// Writes to standard output. A reader that has seen enough (`acuity models | head`) is no fault.
+fn say(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn complain(message: &str, code: u8) -> ExitCode {

@@ -6,7 +6,7 @@ use acuity_models::{Catalogue, DigestState, ModelEntry, ModelSet};
 use clap::Args as ClapArgs;
 
 use super::locate::Places;
-use super::{Failure, with_causes};
+use super::{Failure, say, with_causes};
 
 /// List the models: what they are for, what they gained, what they cost, and whether their files are intact
 ///
@@ -24,7 +24,6 @@ const HEADINGS: [&str; 9] =
     ["id", "cluster", "scale", "tier", "parameters", "gain dB", "over generic", "ms/frame", "digest"];
 const SET_HEADINGS: [&str; 4] = ["cluster", "scale", "set", "tiers"];
 
-#[allow(clippy::print_stdout)]
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let directory = args.places.models(Path::new("models/zoo"));
     let catalogue = Catalogue::load(&directory)
@@ -37,7 +36,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         }
         rows.push(row(&entry, &state));
     }
-    print!("{}\n{}", table(&rows), table(&sets(&catalogue)));
+    say(&format!("{}\n{}", table(&rows), table(&sets(&catalogue))));
     for rejected in catalogue.rejected() {
         eprintln!("acuity: left out: {}", with_causes(rejected));
         broken.push(rejected.id.clone().unwrap_or_default());

@@ -1,7 +1,7 @@
 //! What operators ask the binary about models: which there are, whether they are what they should be, what one makes.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use acuity_tests::clips;
 use acuity_tests::packets::Probe;
@@ -57,6 +57,21 @@ fn models_are_listed_with_what_they_gained_over_generic_ones() {
     let (code, table, told) = run(&["models", "--models", directory(&zoo)]);
     assert_eq!(code, Some(1), "{told}");
     assert!(table.contains("MISMATCH") && told.contains("game-x2-s"), "{table}\n{told}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_fault() {
+    let mut child = Command::new(binary().unwrap())
+        .arg("models")
+        .current_dir(repository())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*told), (Some(0), ""), "{told}");
 }
 
 #[test]
