@@ -189,9 +189,13 @@ def targets(results):
         wide = results.cell(GAME, protocol, every=every)
         # The small tier alone says nothing about a largest one.
         top = largest(wide, cluster) if len(networks(wide, cluster)) > 1 else None
-        add(f"{named}plain, largest tier", large[0], over_plain(wide, top) if top else None, top or "")
+        # On every frame where every frame was measured.
+        cells = (cell, wide) if top else ()
+        gains = [gain for gain in (over_plain(one, top) for one in cells if top in one) if gain is not None]
+        add(f"{named}plain, largest tier", large[0], next(iter(gains), None), top or "")
         if large[1] is not None:
-            add(f"{named}generic, largest tier", large[1], over_generic(wide, top) if top else None, top or "")
+            gains = [gain for gain in (over_generic(one, top) for one in cells) if gain is not None]
+            add(f"{named}generic, largest tier", large[1], next(iter(gains), None), top or "")
     for clip, least in (("openttd_b", 0.5), ("bbb", 0.2)):
         own, cell = f"{results.whole.clips[clip].cluster}-x2-s", results.cell(clip)
         value = over_generic(cell, own) if own in cell else None
