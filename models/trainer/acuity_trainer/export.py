@@ -141,9 +141,9 @@ def build(layers, metadata, overlay=None):
     return model
 
 
-def write(path, layers, metadata, overlay=None):
+def write(path, layers, metadata):
     """Writes the model; returns its bytes."""
-    data = build(layers, metadata, overlay).SerializeToString(deterministic=True)
+    data = build(layers, metadata).SerializeToString(deterministic=True)
     path.write_bytes(data)
     return data
 

@@ -8,6 +8,8 @@ import csv
 import io
 from pathlib import Path
 
+# What is judged of a method's pictures.
+FIGURES = ("psnr_db", "ssim", "vmaf", "vmaf_neg", "temporal_db", "flicker")
 QUALITY = {
     "file": "quality.csv",
     "key": ("clip", "protocol", "scale", "kbps", "every", "method"),
@@ -19,12 +21,7 @@ QUALITY = {
         "frames",
         "fps",
         "kbps_measured",
-        "psnr_db",
-        "ssim",
-        "vmaf",
-        "vmaf_neg",
-        "temporal_db",
-        "flicker",
+        *FIGURES,
         "graph_sha256",
         "clip_sha256",
         "low_sha256",
@@ -41,18 +38,7 @@ COST = {
     "rest": ("ms_per_frame", "parameters", "from"),
 }
 WHOLE = {"scale", "kbps", "every", "frames", "parameters", "bytes", "steps"}
-REAL = {
-    "fps",
-    "kbps_measured",
-    "psnr_db",
-    "ssim",
-    "vmaf",
-    "vmaf_neg",
-    "temporal_db",
-    "flicker",
-    "elapsed_s",
-    "ms_per_frame",
-}
+REAL = {"fps", "kbps_measured", *FIGURES, "elapsed_s", "ms_per_frame"}
 DIGITS = {
     "psnr_db": 4,
     "ssim": 5,

@@ -6,7 +6,7 @@ training material. `Overlay` holds it, and says what it corrects; `graph` writes
 
 At work each place is compared with what it is known to look like. Only where the low picture is as expected the
 correction is added; anywhere else, and at any other frame size, the network's own picture stays as it is. So a
-menu, another framing or a stream of the wrong cluster costs nothing.
+menu, another framing or a stream of the wrong cluster loses nothing by it.
 """
 
 import json
