@@ -29,8 +29,10 @@ pub struct EnhancerConfig {
     pub max_segment_bytes: u64,
     /// Source segments of more pictures than this are not enhanced (1 to 36 000).
     pub max_frames_per_segment: u32,
-    /// What runs the networks. It is this one or a failed start, never a silent other one.
+    /// What runs the networks. One that is named is it or a failed start, never a silent other one.
     pub provider: Provider,
+    /// Whether networks run in floating point or in eight bits.
+    pub precision: Precision,
     /// ONNX Runtime's shared library; none means the loader's search path.
     pub runtime_library: Option<PathBuf>,
     /// By when a segment must be ready.
@@ -67,6 +69,8 @@ pub enum Preset {
 /// ONNX Runtime's execution provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Provider {
+    /// The quicker of `cpu` and `openvino` on this machine, found out at the start.
+    Auto,
     /// ONNX Runtime's own kernels; in every build of it.
     Cpu,
     /// Intel's OpenVINO (x86 of any maker); needs the library of `onnxruntime-openvino`.
@@ -75,6 +79,17 @@ pub enum Provider {
     Cuda,
     /// NVIDIA TensorRT; needs the library of `onnxruntime-gpu` and TensorRT.
     TensorRt,
+}
+
+/// The numbers that networks are run with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// On processors the quicker of the two for models that have an int8 file, found out at the start; `float` on GPUs.
+    Auto,
+    /// The model's own weights.
+    Float,
+    /// The int8 file of models that have one, `float` for others.
+    Int8,
 }
 
 impl EnhancerConfig {
@@ -119,8 +134,9 @@ impl Default for EnhancerConfig {
             max_segment_bytes: 32 << 20,
             // 30 s at 60 pictures a second.
             max_frames_per_segment: 1800,
-            // The one in every ONNX Runtime library.
-            provider: Provider::Cpu,
+            // A minute of an operator's time is worth less than a factor of three.
+            provider: Provider::Auto,
+            precision: Precision::Auto,
             runtime_library: None,
             deadline: DeadlinePolicy::default(),
         }
@@ -185,6 +201,11 @@ impl EnhancerConfig {
                 default.provider,
                 &Provider::ALL.map(|provider| (provider.as_str(), provider)),
             ),
+            precision: section.choice(
+                "precision",
+                default.precision,
+                &Precision::ALL.map(|precision| (precision.as_str(), precision)),
+            ),
             runtime_library: section.path("runtime_library"),
             deadline: DeadlinePolicy::read(section.child("deadline")),
         };
@@ -246,16 +267,38 @@ impl Preset {
 
 impl Provider {
     /// All providers.
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::OpenVino, Self::Cuda, Self::TensorRt];
+    pub const ALL: [Self; 5] = [Self::Auto, Self::Cpu, Self::OpenVino, Self::Cuda, Self::TensorRt];
+
+    /// Whether it runs networks on a graphics card.
+    #[must_use]
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Self::Cuda | Self::TensorRt)
+    }
 
     /// Its name in the configuration and in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Cpu => "cpu",
             Self::OpenVino => "openvino",
             Self::Cuda => "cuda",
             Self::TensorRt => "tensorrt",
+        }
+    }
+}
+
+impl Precision {
+    /// All choices.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Float, Self::Int8];
+
+    /// Its name in the configuration and in metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Float => "float",
+            Self::Int8 => "int8",
         }
     }
 }

@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 
 pub use cache::CacheConfig;
 pub use cluster::{ClusterChoice, ClusterRule};
-pub use enhancer::{DeadlinePolicy, EnhancerConfig, Preset, Provider};
+pub use enhancer::{DeadlinePolicy, EnhancerConfig, Precision, Preset, Provider};
 pub use faults::{Fault, Faults, Position};
 pub use guard::GuardConfig;
 pub use log::{AccessLog, LogConfig, LogLevel};

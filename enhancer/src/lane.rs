@@ -26,7 +26,6 @@ const PLAIN_SECONDS_PER_PIXEL: f64 = 1.1e-8;
 pub(crate) struct Lane {
     number: usize,
     config: Arc<EnhancerConfig>,
-    provider: &'static str,
     library: Arc<Library>,
     scalers: Scalers,
     pool: PicturePool,
@@ -35,16 +34,10 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(
-        number: usize,
-        config: Arc<EnhancerConfig>,
-        provider: &'static str,
-        library: Arc<Library>,
-    ) -> Self {
+    pub(crate) fn new(number: usize, config: Arc<EnhancerConfig>, library: Arc<Library>) -> Self {
         Self {
             number,
             config,
-            provider,
             library,
             scalers: Scalers::default(),
             pool: PicturePool::default(),
@@ -106,7 +99,7 @@ impl Lane {
         };
         // No tier fits, or none that would has a session yet.
         let is_plain = session.is_none();
-        let Self { scalers, pool, number, plain, provider, .. } = self;
+        let Self { scalers, pool, number, plain, .. } = self;
         let network = session.as_mut().and_then(|session| session.network());
         let size = (request.spec.width, request.spec.height);
         let mut stage = Upscale::new(
@@ -142,7 +135,8 @@ impl Lane {
                 MadeBy::Model {
                     id: model.identity.id.clone(),
                     tier: model.identity.tier.label().to_owned(),
-                    provider,
+                    provider: model.engine.provider(),
+                    precision: model.engine.precision(),
                 }
             }
             _ => {

@@ -110,7 +110,7 @@ impl Library {
         let sets = self.sets();
         let serving = sets.all().into_iter().filter(|(.., state)| *state != State::Stopped);
         let mut models = serving.flat_map(|(_, models, _)| models);
-        models.find(|model| model.entry.sha256 == *sha256).map(|model| model.model.bytes.clone())
+        models.find_map(|model| model.model.file(sha256))
     }
 
     // The loader's side.
@@ -287,7 +287,7 @@ fn offered(name: &SetName, models: &[SetModel]) -> OfferedSet {
         tier: model.entry.tier,
         sha256: model.entry.sha256,
         parameters: model.entry.parameters,
-        bytes: model.model.bytes.clone(),
+        bytes: model.model.file_bytes(),
         entry: Arc::clone(&model.entry),
     };
     OfferedSet {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use acuity_models::{Catalogue, DigestError, ModelEntry};
 use bytes::Bytes;
 
-use crate::inference::{InferenceError, Network, Runtime};
+use crate::inference::{Files, InferenceError, Runtime};
 use crate::library::{Errand, Library};
 use crate::metrics::{Metrics, ModelLabels};
 use crate::model::{Identity, Model, SetModel};
@@ -58,9 +58,8 @@ impl Loader {
 
     /// One more session of a model.
     fn make(&self, model: &Arc<Model>) {
-        let contract = &model.identity.contract;
         let made = guarded(|| {
-            let mut network = Network::load(&self.runtime, &model.bytes, contract)?;
+            let mut network = model.engine.session()?;
             network.warm_up()?;
             Ok(network)
         });
@@ -132,21 +131,26 @@ impl Loader {
     /// A model of the catalogue if it is what it should be. Its file is read each time; what was checked before is not
     /// checked again.
     fn admit(
-        &self,
+        &mut self,
         entry: &ModelEntry,
         known: &[(State, SetModel)],
     ) -> Result<Arc<Model>, (RefusalReason, String)> {
-        let bytes = entry.read_verified().map_err(|error| (reason_of(&error), with_causes(&error)))?;
+        let refuse = |error: DigestError| (reason_of(&error), with_causes(&error));
+        let float = Bytes::from(entry.read_verified().map_err(refuse)?);
+        let int8 = entry.int8.as_ref().map(|int8| int8.read_verified().map(Bytes::from));
+        let files = Files { float, int8: int8.transpose().map_err(refuse)? };
         let identity = Identity::of(entry);
         if let Some((_, same)) = known.iter().find(|(_, known)| known.model.identity == identity) {
             return Ok(Arc::clone(&same.model));
         }
-        let (network, seconds_per_pixel) = guarded(|| {
-            let mut network = Network::load(&self.runtime, &bytes, &entry.contract)?;
-            let seconds_per_pixel = network.prove()?;
-            Ok((network, seconds_per_pixel))
+        let (engine, network, seconds_per_pixel) = guarded(|| {
+            // The first model that can be run in all ways decides for all.
+            if self.runtime.is_open(&files) {
+                self.runtime.settle(&files, &entry.contract)?;
+            }
+            self.runtime.admit(&entry.id, &files, &entry.contract)
         })?;
-        Ok(Arc::new(Model::new(identity, Bytes::from(bytes), network, seconds_per_pixel)))
+        Ok(Arc::new(Model::new(identity, files, engine, network, seconds_per_pixel)))
     }
 
     /// If `model` takes the place of one that is in use, makes as many sessions as that one has: whoever comes to the new
@@ -188,10 +192,7 @@ impl Loader {
             for model in models {
                 let sessions = model.model.made();
                 if state == State::Current || sessions > 0 {
-                    counts.push((
-                        ModelLabels::new(&model.model.identity, self.runtime.provider_label()),
-                        sessions,
-                    ));
+                    counts.push((ModelLabels::new(&model.model), sessions));
                 }
             }
         }
@@ -208,7 +209,8 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, InferenceError>) -> Result<T, (Ref
             let reason = match &error {
                 InferenceError::Runtime(_) => RefusalReason::Runtime,
                 InferenceError::Contract { .. } => RefusalReason::Contract,
-                InferenceError::Output { .. } => RefusalReason::Output,
+                InferenceError::Output { .. } | InferenceError::Shortcut { .. } => RefusalReason::Output,
+                InferenceError::Overlay(_) => RefusalReason::Overlay,
             };
             Err((reason, with_causes(&error)))
         }

@@ -6,7 +6,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use crate::model::Identity;
+use crate::model::Model;
 use crate::report::{MadeBy, Report};
 use crate::{EnhanceError, FallbackReason, Refusal, RefusalReason};
 
@@ -16,16 +16,18 @@ const SECONDS: &[f64] =
 
 /// What tells models apart in metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct ModelLabels([String; 5]);
+pub(crate) struct ModelLabels([String; 6]);
 
 impl ModelLabels {
-    pub(crate) fn new(model: &Identity, provider: &str) -> Self {
+    pub(crate) fn new(model: &Model) -> Self {
+        let (engine, model) = (&model.engine, &model.identity);
         let digest = model.sha256.to_string();
         let short = digest.get(..12).unwrap_or(&digest);
-        Self([&model.id, &model.cluster, model.tier.label(), short, provider].map(str::to_owned))
+        let (provider, precision) = (engine.provider(), engine.precision());
+        Self([&model.id, &model.cluster, model.tier.label(), short, provider, precision].map(str::to_owned))
     }
 
-    fn values(&self) -> [&str; 5] {
+    fn values(&self) -> [&str; 6] {
         self.0.each_ref().map(String::as_str)
     }
 }
@@ -64,7 +66,7 @@ impl Metrics {
                     "acuity_enhancer_model_info",
                     "Models that may be used; the value is the number of their ONNX sessions",
                 ),
-                &["id", "cluster", "tier", "digest", "provider"],
+                &["id", "cluster", "tier", "digest", "provider", "precision"],
             )?,
             sets: gauges(
                 "acuity_enhancer_model_sets",

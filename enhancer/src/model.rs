@@ -1,4 +1,4 @@
-//! A usable model: its verified bytes, and the ONNX sessions that lanes run it with.
+//! A usable model: its verified files, and the ONNX sessions that lanes run it with.
 //!
 //! A session is run by one thread at a time, so as many are needed as lanes run the model at the same moment, and no
 //! more: they cost tens of megabytes each, and a catalogue may have hundreds of clusters. The loader makes them, one
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use acuity_models::{ModelEntry, Sha256, TensorContract, Tier};
 use bytes::Bytes;
 
-use crate::inference::Network;
+use crate::inference::{Engine, Files, Network};
 use crate::schedule::Cost;
 
 /// What makes two catalogue entries the same model: what is run, and what it is called in metrics and reports.
@@ -21,6 +21,8 @@ pub(crate) struct Identity {
     pub(crate) cluster: String,
     pub(crate) tier: Tier,
     pub(crate) sha256: Sha256,
+    /// The int8 file's.
+    pub(crate) int8: Option<Sha256>,
     pub(crate) contract: TensorContract,
 }
 
@@ -31,6 +33,7 @@ impl Identity {
             cluster: entry.cluster.clone(),
             tier: entry.tier,
             sha256: entry.sha256,
+            int8: entry.int8.as_ref().map(|int8| int8.sha256),
             contract: entry.contract.clone(),
         }
     }
@@ -46,7 +49,9 @@ pub(crate) struct SetModel {
 
 pub(crate) struct Model {
     pub(crate) identity: Identity,
-    pub(crate) bytes: Bytes,
+    files: Files,
+    /// How it is run on this machine.
+    pub(crate) engine: Engine,
     sessions: Mutex<Sessions>,
 }
 
@@ -71,7 +76,13 @@ const REAL_TIME_PIXELS: u64 = 1280 * 720 * 30;
 
 impl Model {
     /// A model that has proven itself with `network`, which took `seconds_per_pixel` of output.
-    pub(crate) fn new(identity: Identity, bytes: Bytes, network: Network, seconds_per_pixel: f64) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        files: Files,
+        engine: Engine,
+        network: Network,
+        seconds_per_pixel: f64,
+    ) -> Self {
         let sessions = Sessions {
             idle: vec![network],
             made: 1,
@@ -80,7 +91,20 @@ impl Model {
             last_run: Instant::now(),
             cost: Cost::estimate(seconds_per_pixel),
         };
-        Self { identity, bytes, sessions: Mutex::new(sessions) }
+        Self { identity, files, engine, sessions: Mutex::new(sessions) }
+    }
+
+    /// The file that has this digest, if it is one of the model's.
+    pub(crate) fn file(&self, sha256: &Sha256) -> Option<Bytes> {
+        if self.identity.sha256 == *sha256 {
+            return Some(self.files.float.clone());
+        }
+        self.files.int8.clone().filter(|_| self.identity.int8.as_ref() == Some(sha256))
+    }
+
+    /// Size of the float file, in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.files.float.len() as u64
     }
 
     /// Every change under the lock is complete in itself, so what a panic left behind is valid.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acuity_models::{ModelEntry, SetDescription, Sha256, Tier};
-use bytes::Bytes;
 
 /// A set of which at least one model is verified, keeps its contract and has run here.
 #[derive(Debug, Clone)]
@@ -31,8 +30,8 @@ pub struct OfferedModel {
     pub sha256: Sha256,
     /// Trained numbers in it.
     pub parameters: u64,
-    /// The ONNX file: the very bytes that were verified.
-    pub bytes: Bytes,
+    /// Size of its ONNX file; the bytes are [`crate::Enhancer::model_file`]'s to give.
+    pub bytes: u64,
     /// Its entry in the catalogue.
     pub entry: Arc<ModelEntry>,
 }
@@ -41,7 +40,7 @@ impl OfferedSet {
     /// What a client is told about the set.
     #[must_use]
     pub fn description(&self) -> SetDescription {
-        let models = self.models.iter().map(|model| (&*model.entry, model.bytes.len() as u64));
+        let models = self.models.iter().map(|model| (&*model.entry, model.bytes));
         SetDescription::new(&self.cluster, self.scale, &self.digest, models)
     }
 }
@@ -76,11 +75,13 @@ pub enum RefusalReason {
     Contract,
     /// It runs, but what it gives is no enlarged picture: not a number, all black, another picture's.
     Output,
+    /// The pictures of its cluster's furniture in it cannot be read.
+    Overlay,
 }
 
 impl RefusalReason {
     /// Every reason, for tables and metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Entry,
         Self::Missing,
         Self::Unreadable,
@@ -89,6 +90,7 @@ impl RefusalReason {
         Self::Runtime,
         Self::Contract,
         Self::Output,
+        Self::Overlay,
     ];
 
     /// The metric label.
@@ -103,6 +105,7 @@ impl RefusalReason {
             Self::Runtime => "runtime",
             Self::Contract => "contract",
             Self::Output => "output",
+            Self::Overlay => "overlay",
         }
     }
 }

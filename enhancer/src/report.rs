@@ -41,6 +41,8 @@ pub enum MadeBy {
         tier: String,
         /// ONNX Runtime execution provider that ran it.
         provider: &'static str,
+        /// `float` or `int8`.
+        precision: &'static str,
     },
     /// The plain scaler.
     Plain,

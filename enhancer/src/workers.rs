@@ -126,7 +126,7 @@ impl Enhancer {
         });
         for number in 0..config.lanes {
             let shared = Arc::clone(&shared);
-            let lane = Lane::new(number, Arc::clone(&config), runtime.provider_label(), Arc::clone(&library));
+            let lane = Lane::new(number, Arc::clone(&config), Arc::clone(&library));
             thread::Builder::new()
                 .name(format!("acuity-lane-{number}"))
                 .spawn(move || shared.work_on(lane))

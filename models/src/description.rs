@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::contract::TensorContract;
 use crate::digest::Sha256;
 use crate::entry::{Measured, ModelEntry};
+use crate::int8::Int8File;
 
 /// A model set as clients see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +36,9 @@ pub struct ModelDescription {
     pub sha256: String,
     /// Size of the file.
     pub bytes: u64,
+    /// The same network in eight bits, quicker on processors, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub int8: Option<Int8Description>,
     /// Trained numbers in it.
     pub parameters: u64,
     /// Its tensors.
@@ -45,6 +49,18 @@ pub struct ModelDescription {
     pub training_data: String,
     /// What was measured; absent figures were not.
     pub measured: Measured,
+}
+
+/// The int8 twin of a model as clients see it. Its tensors are the model's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Int8Description {
+    /// Where the file is, relative to the description: `<sha256>.onnx`.
+    pub uri: String,
+    /// What the file's bytes hash to: 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Luma PSNR that it loses against the float file, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_db: Option<f64>,
 }
 
 /// A model's tensors as clients see them.
@@ -107,12 +123,20 @@ impl ModelDescription {
             uri: format!("{sha256}.onnx"),
             sha256,
             bytes,
+            int8: entry.int8.as_ref().map(Int8Description::new),
             parameters: entry.parameters,
             contract: (&entry.contract).into(),
             licence: entry.licence.clone(),
             training_data: entry.training_data.clone(),
             measured: entry.measured.clone(),
         }
+    }
+}
+
+impl Int8Description {
+    fn new(int8: &Int8File) -> Self {
+        let sha256 = int8.sha256.to_string();
+        Self { uri: format!("{sha256}.onnx"), sha256, loss_db: int8.loss_db }
     }
 }
 

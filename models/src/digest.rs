@@ -26,20 +26,29 @@ pub struct Sha256([u8; 32]);
 #[error("a SHA-256 digest is 64 hexadecimal digits")]
 pub struct NotADigest;
 
-/// Whether a model's file is the one the catalogue means.
+/// Whether a model's files are the ones the catalogue means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DigestState {
-    /// It is.
+    /// They are.
     Verified,
-    /// It is another file.
+    /// One is another file.
     Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What the catalogue says.
+        expected: Sha256,
         /// What its bytes hash to.
         found: Sha256,
     },
     /// There is no such file.
-    Missing,
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// It could not be read.
     Unreadable {
+        /// The file.
+        path: PathBuf,
         /// Why, as the system says it.
         reason: String,
     },
@@ -102,30 +111,38 @@ impl ModelEntry {
     /// # Errors
     /// When the file is missing, unreadable, larger than [`MODEL_LIMIT_BYTES`] or another one.
     pub fn read_verified(&self) -> Result<Vec<u8>, DigestError> {
-        let bytes = read_bounded(&self.file)?;
-        let found = Sha256::of(&bytes);
-        if found != self.sha256 {
-            let path = self.file.clone();
-            return Err(DigestError::Mismatch { path, expected: self.sha256, found });
-        }
-        Ok(bytes)
+        read_as(&self.file, self.sha256)
     }
 
-    /// Reads the model's file to see whether it is the one the catalogue means.
+    /// Reads the model's files to see whether they are the ones the catalogue means; what is wrong with the first that is
+    /// not.
     #[must_use]
     pub fn digest_state(&self) -> DigestState {
-        match self.read_verified() {
-            Ok(_) => DigestState::Verified,
-            Err(DigestError::Mismatch { found, .. }) => DigestState::Mismatch { found },
-            Err(DigestError::Missing { .. }) => DigestState::Missing,
-            Err(DigestError::Unreadable { source, .. }) => {
-                DigestState::Unreadable { reason: source.to_string() }
+        let int8 = || self.int8.as_ref().map_or(Ok(()), |int8| int8.read_verified().map(drop));
+        match self.read_verified().and_then(|_| int8()) {
+            Ok(()) => DigestState::Verified,
+            Err(DigestError::Mismatch { path, expected, found }) => {
+                DigestState::Mismatch { path, expected, found }
             }
-            Err(error @ DigestError::TooLarge { .. }) => {
-                DigestState::Unreadable { reason: error.to_string() }
+            Err(DigestError::Missing { path }) => DigestState::Missing { path },
+            Err(DigestError::Unreadable { path, source }) => {
+                DigestState::Unreadable { path, reason: source.to_string() }
+            }
+            Err(ref error @ DigestError::TooLarge { ref path }) => {
+                DigestState::Unreadable { path: path.clone(), reason: error.to_string() }
             }
         }
     }
+}
+
+/// The bytes of a file if they hash to `expected`.
+pub(crate) fn read_as(path: &Path, expected: Sha256) -> Result<Vec<u8>, DigestError> {
+    let bytes = read_bounded(path)?;
+    let found = Sha256::of(&bytes);
+    if found != expected {
+        return Err(DigestError::Mismatch { path: path.to_owned(), expected, found });
+    }
+    Ok(bytes)
 }
 
 /// The bytes of a file that is no larger than any model.
@@ -160,7 +177,7 @@ impl DigestState {
         match self {
             Self::Verified => "verified",
             Self::Mismatch { .. } => "mismatch",
-            Self::Missing => "missing",
+            Self::Missing { .. } => "missing",
             Self::Unreadable { .. } => "unreadable",
         }
     }

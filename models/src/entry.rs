@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::TensorContract;
 use crate::digest::Sha256;
+use crate::int8::{Int8File, RawInt8};
 
 /// Longest id, cluster, name or licence, in bytes: they become labels, log fields and parts of URLs.
 const NAME_LIMIT_BYTES: usize = 64;
@@ -31,6 +32,8 @@ pub struct ModelEntry {
     pub file: PathBuf,
     /// What the file's bytes must hash to.
     pub sha256: Sha256,
+    /// The same network in eight bits, if there is one.
+    pub int8: Option<Int8File>,
     /// Trained numbers in it.
     pub parameters: u64,
     /// Its tensors.
@@ -163,8 +166,8 @@ pub enum EntryFault {
         /// What it says.
         path: String,
     },
-    /// A measured figure is not a finite number.
-    #[error("measured.{0} is not a finite number")]
+    /// A figure is not a finite number.
+    #[error("{0} is not a finite number")]
     Figure(&'static str),
     /// An earlier entry has this id.
     #[error("an earlier entry has this id")]
@@ -186,6 +189,7 @@ pub(crate) struct RawEntry {
     tier: String,
     file: String,
     sha256: String,
+    int8: Option<RawInt8>,
     parameters: u64,
     #[serde(default = "default_input")]
     input: String,
@@ -242,6 +246,7 @@ impl RawEntry {
             tier: self.tier.parse().map_err(|UnknownTier| EntryFault::Tier(self.tier))?,
             file: below(directory, "file", &self.file)?,
             sha256: self.sha256.parse().map_err(|_| EntryFault::Digest(self.sha256))?,
+            int8: self.int8.map(|int8| int8.check(directory)).transpose()?,
             parameters: self.parameters,
             contract: TensorContract {
                 version: TensorContract::VERSION,
@@ -273,22 +278,22 @@ impl Measured {
 
     fn check(&self) -> Result<(), EntryFault> {
         for (field, value) in [
-            ("gain_db", self.gain_db),
-            ("worst_gain_db", self.worst_gain_db),
-            ("gain_after_encoder_db", self.gain_after_encoder_db),
-            ("ssim_gain", self.ssim_gain),
-            ("set5_db", self.set5_db),
-            ("set14_db", self.set14_db),
-            ("bicubic_set5_db", self.bicubic_set5_db),
-            ("bicubic_set14_db", self.bicubic_set14_db),
-            ("heldout_db", self.heldout_db),
-            ("heldout_ssim", self.heldout_ssim),
-            ("heldout_plain_db", self.heldout_plain_db),
-            ("heldout_plain_ssim", self.heldout_plain_ssim),
-            ("heldout_generic_db", self.heldout_generic_db),
-            ("heldout_generic_ssim", self.heldout_generic_ssim),
-            ("macs_per_pixel", self.macs_per_pixel),
-            ("ms_per_frame", self.ms_per_frame),
+            ("measured.gain_db", self.gain_db),
+            ("measured.worst_gain_db", self.worst_gain_db),
+            ("measured.gain_after_encoder_db", self.gain_after_encoder_db),
+            ("measured.ssim_gain", self.ssim_gain),
+            ("measured.set5_db", self.set5_db),
+            ("measured.set14_db", self.set14_db),
+            ("measured.bicubic_set5_db", self.bicubic_set5_db),
+            ("measured.bicubic_set14_db", self.bicubic_set14_db),
+            ("measured.heldout_db", self.heldout_db),
+            ("measured.heldout_ssim", self.heldout_ssim),
+            ("measured.heldout_plain_db", self.heldout_plain_db),
+            ("measured.heldout_plain_ssim", self.heldout_plain_ssim),
+            ("measured.heldout_generic_db", self.heldout_generic_db),
+            ("measured.heldout_generic_ssim", self.heldout_generic_ssim),
+            ("measured.macs_per_pixel", self.macs_per_pixel),
+            ("measured.ms_per_frame", self.ms_per_frame),
         ] {
             if value.is_some_and(|value| !value.is_finite()) {
                 return Err(EntryFault::Figure(field));
@@ -315,7 +320,7 @@ fn name(
 ///
 /// Symbolic links are followed when the file is read: whoever can make one there can write the catalogue too, and
 /// the digest decides what is used.
-fn below(directory: &Path, field: &'static str, written: &str) -> Result<PathBuf, EntryFault> {
+pub(crate) fn below(directory: &Path, field: &'static str, written: &str) -> Result<PathBuf, EntryFault> {
     let path = Path::new(written);
     let inside = !written.is_empty()
         && !written.contains(['\\', '\0'])

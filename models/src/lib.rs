@@ -13,15 +13,19 @@ mod contract;
 mod description;
 mod digest;
 mod entry;
+mod int8;
 mod set;
 mod watch;
 
 pub use catalogue::{Catalogue, CatalogueError, RejectedEntry};
 pub use clusters::{Assigned, Clusters, ClustersError, Nearest};
 pub use contract::{ElementType, TensorContract};
-pub use description::{ContractDescription, Dimension, ModelDescription, SetDescription, TensorDescription};
+pub use description::{
+    ContractDescription, Dimension, Int8Description, ModelDescription, SetDescription, TensorDescription,
+};
 pub use digest::{DigestError, DigestState, MODEL_LIMIT_BYTES, NotADigest, Sha256};
 pub use entry::{EntryFault, Measured, ModelEntry, Tier, UnknownTier};
+pub use int8::Int8File;
 pub use set::ModelSet;
 pub use watch::{Poll, Watch, WatchEvent};
 

@@ -46,12 +46,15 @@ impl ModelSet {
         self.entries.iter().find(|entry| entry.tier == tier)
     }
 
-    /// Eight hexadecimal digits that stand for all its models: the start of the SHA-256 over their digests in
+    /// Eight hexadecimal digits that stand for all its models: the start of the SHA-256 over their files' digests in
     /// ascending order, so that neither the catalogue's order nor a model's name matters. They tell one set of an
     /// operator from the next in a URL; they are no proof against forgery (the models' own digests are).
     #[must_use]
     pub fn digest(&self) -> String {
-        let mut digests: Vec<Sha256> = self.entries.iter().map(|entry| entry.sha256).collect();
+        let files = |entry: &Arc<ModelEntry>| {
+            std::iter::once(entry.sha256).chain(entry.int8.as_ref().map(|int8| int8.sha256))
+        };
+        let mut digests: Vec<Sha256> = self.entries.iter().flat_map(files).collect();
         digests.sort_unstable();
         let together: Vec<u8> = digests.iter().flat_map(|digest| *digest.as_bytes()).collect();
         Sha256::of(&together).to_string().chars().take(8).collect()

@@ -141,23 +141,61 @@ fn what_is_no_catalogue() {
 }
 
 #[test]
+fn an_int8_twin_is_part_of_its_model() {
+    let twin = |bytes: &str| {
+        let table = format!(
+            "[model.int8]\nfile = \"right.int8.onnx\"\nsha256 = \"{}\"\nloss_db = 0.01\n\n[model.measured]",
+            Sha256::of(bytes.as_bytes())
+        );
+        entry("right", "a", 2, "s").replace("[model.measured]", &table)
+    };
+    let directory = zoo(&twin("twin"), &["right"]);
+    let load = || Catalogue::load(directory.path()).unwrap();
+    let int8 = directory.path().join("right.int8.onnx");
+    assert_eq!(load().verify()[0].1, DigestState::Missing { path: int8.clone() });
+    fs::write(&int8, "twin").unwrap();
+    let catalogue = load();
+    assert_eq!(catalogue.verify()[0].1, DigestState::Verified);
+    let found = catalogue.entries()[0].int8.as_ref().unwrap();
+    assert_eq!((found.read_verified().unwrap(), found.loss_db), (b"twin".to_vec(), Some(0.01)));
+    // What is made with it has another name than what is made without.
+    fs::write(directory.path().join("catalogue.toml"), entry("right", "a", 2, "s")).unwrap();
+    assert_ne!(load().sets()[0].digest(), catalogue.sets()[0].digest());
+    for (spoilt, message) in [
+        (twin("twin").replace("right.int8", "../right.int8"), "int8.file"),
+        (twin("twin").replace("0.01", "nan"), "int8.loss_db"),
+    ] {
+        fs::write(directory.path().join("catalogue.toml"), spoilt).unwrap();
+        let rejected = load().rejected()[0].to_string();
+        assert!(load().rejected().len() == 1, "{rejected}");
+        let why =
+            std::error::Error::source(&load().rejected()[0]).map(ToString::to_string).unwrap_or(rejected);
+        assert!(why.contains(message), "{why}");
+    }
+}
+
+#[test]
 fn files_are_told_apart() {
     let ids = ["right", "wrong", "gone", "directory"];
     let text: String = ids.iter().zip(["s", "m", "l"]).map(|(id, tier)| entry(id, "a", 2, tier)).collect();
     let directory = zoo(&(text + &entry("directory", "b", 2, "s")), &["right", "wrong"]);
     fs::write(directory.path().join("wrong.onnx"), "other bytes").unwrap();
     fs::create_dir(directory.path().join("directory.onnx")).unwrap();
-    let states: Vec<DigestState> =
-        Catalogue::load(directory.path()).unwrap().verify().into_iter().map(|(_, state)| state).collect();
+    let catalogue = Catalogue::load(directory.path()).unwrap();
+    let states: Vec<DigestState> = catalogue.verify().into_iter().map(|(_, state)| state).collect();
     assert_eq!(
         states[..3],
         [
             DigestState::Verified,
-            DigestState::Mismatch { found: Sha256::of(b"other bytes") },
-            DigestState::Missing
+            DigestState::Mismatch {
+                path: catalogue.entries()[1].file.clone(),
+                expected: catalogue.entries()[1].sha256,
+                found: Sha256::of(b"other bytes"),
+            },
+            DigestState::Missing { path: catalogue.entries()[2].file.clone() }
         ]
     );
-    assert!(matches!(&states[3], DigestState::Unreadable { reason } if !reason.is_empty()));
+    assert!(matches!(&states[3], DigestState::Unreadable { reason, .. } if !reason.is_empty()));
     let labels: Vec<String> = states.iter().map(|state| format!("{state:>10}")).collect();
     assert_eq!(labels, ["  verified", "  mismatch", "   missing", "unreadable"]);
 

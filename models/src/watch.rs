@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::catalogue::{Catalogue, CatalogueError, FILE_NAME};
 use crate::digest::{Sha256, read_bounded};
+use crate::entry::ModelEntry;
 
 /// Files beside the catalogue that are no models and yet decide how models are used: how streams are assigned to clusters.
 const COMPANIONS: [&str; 2] = ["clusters.toml", "embedding.onnx"];
@@ -165,7 +166,8 @@ impl Poll {
     }
 
     fn marks(&self, catalogue: &Catalogue) -> Marks {
-        let named = catalogue.entries().iter().map(|entry| entry.file.clone());
+        let named =
+            catalogue.entries().iter().flat_map(|entry| files(entry)).map(|(path, _)| path.to_owned());
         let own = COMPANIONS.iter().chain(&[FILE_NAME]).map(|name| self.directory.join(name));
         named
             .chain(own)
@@ -201,7 +203,17 @@ fn load(directory: &Path) -> Result<Catalogue, CatalogueError> {
 
 fn is_whole(catalogue: &Catalogue, contents: &Contents) -> bool {
     let holds = |path: &Path| contents.get(path).copied().flatten();
-    catalogue.entries().iter().all(|entry| holds(&entry.file) == Some(entry.sha256))
+    catalogue
+        .entries()
+        .iter()
+        .flat_map(|entry| files(entry))
+        .all(|(path, digest)| holds(path) == Some(digest))
+}
+
+/// An entry's files, and what they must hash to.
+fn files(entry: &ModelEntry) -> impl Iterator<Item = (&Path, Sha256)> {
+    let int8 = entry.int8.as_ref().map(|int8| (int8.file.as_path(), int8.sha256));
+    std::iter::once((entry.file.as_path(), entry.sha256)).chain(int8)
 }
 
 /// Links are followed: what counts is the file that would be read.

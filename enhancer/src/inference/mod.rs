@@ -4,19 +4,22 @@
 //! ONNX Runtime falls back to its CPU provider in silence; here that is an error, because an operator who
 //! asked for an accelerator must learn at start, not from a bill, that it is not used.
 
+mod choice;
 mod embedder;
 mod network;
+mod overlay;
 mod proof;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use acuity_config::{EnhancerConfig, Provider};
+use acuity_config::{EnhancerConfig, Precision, Provider};
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 
+pub(crate) use choice::{Engine, Files};
 pub(crate) use embedder::Embedder;
 pub(crate) use network::{InferenceError, Network};
 
@@ -27,6 +30,7 @@ use crate::StartError;
 pub(crate) struct Runtime {
     environment: Environment,
     provider: Provider,
+    precision: Precision,
     threads: usize,
 }
 
@@ -42,39 +46,32 @@ impl Runtime {
     pub(crate) fn load(config: &EnhancerConfig) -> Result<Self, StartError> {
         let path = config.runtime_library.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_LIBRARY));
         let environment = environment(&path)?;
-        let runtime = Self { environment, provider: config.provider, threads: config.inference_threads };
-        runtime.require_provider()?;
-        Ok(runtime)
-    }
-
-    /// The provider's name in metrics and reports.
-    pub(crate) fn provider_label(&self) -> &'static str {
-        match self.provider {
-            Provider::Cpu => "cpu",
-            Provider::OpenVino => "openvino",
-            Provider::Cuda => "cuda",
-            Provider::TensorRt => "tensorrt",
+        let EnhancerConfig { provider, mut precision, inference_threads: threads, .. } = *config;
+        if provider.is_gpu() && precision == Precision::Auto {
+            precision = Precision::Float;
         }
+        let runtime = Self { environment, provider, precision, threads };
+        match runtime.has_provider() {
+            Ok(true) => Ok(runtime),
+            Ok(false) => Err("this ONNX Runtime library was built without it".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+        .map_err(|message| StartError::Provider { provider: provider.to_string(), message })
     }
 
-    fn require_provider(&self) -> Result<(), StartError> {
-        let available = match self.provider {
-            Provider::Cpu => return Ok(()),
+    /// Whether the library was built with the provider.
+    fn has_provider(&self) -> ort::Result<bool> {
+        match self.provider {
+            Provider::Auto | Provider::Cpu => Ok(true),
             Provider::OpenVino => ep::OpenVINO::is_available(),
             Provider::Cuda => ep::CUDA::is_available(),
             Provider::TensorRt => ep::TensorRT::is_available(),
-        };
-        let message = match available {
-            Ok(true) => return Ok(()),
-            Ok(false) => "this ONNX Runtime library was built without it".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        Err(StartError::Provider { provider: self.provider_label().to_owned(), message })
+        }
     }
 
     fn dispatch(&self) -> Vec<ExecutionProviderDispatch> {
         let provider = match self.provider {
-            Provider::Cpu => return Vec::new(),
+            Provider::Auto | Provider::Cpu => return Vec::new(),
             Provider::OpenVino => {
                 ep::OpenVINO::default().with_device_type("CPU").with_num_threads(self.threads).build()
             }

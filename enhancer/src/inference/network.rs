@@ -6,6 +6,7 @@ use ort::session::Session;
 use ort::value::{Tensor, TensorElementType, ValueType};
 
 use super::Runtime;
+use super::overlay::{self, BadOverlay, Overlay};
 use crate::codec::{Plane, PlaneMut};
 
 /// Why a network cannot be used, or stopped.
@@ -17,16 +18,25 @@ pub(crate) enum InferenceError {
     /// The network's tensors are not those of its contract.
     #[error("the network does not keep its contract ({contract}): {found}")]
     Contract { contract: String, found: String },
+    /// What it knows of its cluster's pictures cannot be read.
+    #[error(transparent)]
+    Overlay(#[from] BadOverlay),
     /// It runs and gives something else than the picture, enlarged.
     #[error(
         "the network's output is not its input enlarged: on average {mean_error:.0} of 255 code values off"
     )]
     Output { mean_error: f64 },
+    /// The provider or the int8 file does not give the picture that the float file gives on plain kernels.
+    #[error(
+        "its picture of the test chart is not that of the plain kernels: mean squared error {squared_error:.1}"
+    )]
+    Shortcut { squared_error: f64 },
 }
 
 pub(crate) struct Network {
     session: Session,
     contract: TensorContract,
+    overlay: Option<Overlay>,
     /// Input of the last size that was run.
     input: Option<(usize, usize, Tensor<u8>)>,
 }
@@ -40,7 +50,9 @@ impl Network {
     ) -> Result<Self, InferenceError> {
         let session = runtime.session(model)?;
         check(&session, contract)?;
-        Ok(Self { session, contract: contract.clone(), input: None })
+        let overlay = session.metadata()?.custom(overlay::METADATA_KEY);
+        let overlay = overlay.map(|text| Overlay::parse(&text, contract.scale as usize)).transpose()?;
+        Ok(Self { session, contract: contract.clone(), overlay, input: None })
     }
 
     pub(super) fn scale(&self) -> usize {
@@ -48,7 +60,7 @@ impl Network {
     }
 
     /// Enlarges a luma plane into `target`, which is `scale` times as wide and high.
-    pub(crate) fn run(&mut self, source: Plane<'_>, target: PlaneMut<'_>) -> Result<(), InferenceError> {
+    pub(crate) fn run(&mut self, source: Plane<'_>, mut target: PlaneMut<'_>) -> Result<(), InferenceError> {
         let (width, height) = (source.width, source.height);
         let scale = self.contract.scale as usize;
         if (target.width, target.height) != (width * scale, height * scale) {
@@ -85,6 +97,9 @@ impl Network {
             });
         }
         copy_rows(samples, target.width, target.data, target.stride, target.width, target.height);
+        if let Some(overlay) = &mut self.overlay {
+            overlay.apply(source, &mut target);
+        }
         Ok(())
     }
 

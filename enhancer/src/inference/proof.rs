@@ -53,6 +53,15 @@ impl Network {
         self.enlarge(&ramp, (width, height), &mut out)
     }
 
+    /// The picture of the proof that has the most to tell networks apart by: edges of all directions and fine texture.
+    pub(super) fn of_the_test_chart(&mut self) -> Result<Vec<u8>, InferenceError> {
+        let (width, height) = PROOF_SIZES[1];
+        let chart = chart(width, height);
+        let mut out = vec![0; chart.len() * self.scale() * self.scale()];
+        self.enlarge(&chart, (width, height), &mut out)?;
+        Ok(out)
+    }
+
     fn time(&mut self, (width, height): (usize, usize)) -> Result<f64, InferenceError> {
         let ramp = ramp(width, height, 1);
         let expected = self::ramp(width, height, self.scale());
@@ -87,6 +96,18 @@ impl Network {
             PlaneMut { data: out, stride: width * scale, width: width * scale, height: height * scale };
         self.run(source, target)
     }
+}
+
+/// Rings that get finer outwards, on a ramp, with flat blocks: 32 to 224.
+fn chart(width: usize, height: usize) -> Vec<u8> {
+    let tone = |x: usize, y: usize| {
+        let (dx, dy) = (x as f64 - width as f64 / 2.0, y as f64 - height as f64 / 2.0);
+        let rings = 40.0 * ((dx * dx + dy * dy) / 60.0).cos();
+        let ramp = 64.0 * x as f64 / width as f64 - 32.0;
+        let block = if (x / 16 + y / 16) % 3 == 0 { 24.0 } else { 0.0 };
+        (128.0 + rings + ramp + block).round() as u8
+    };
+    (0..height).flat_map(|y| (0..width).map(move |x| tone(x, y))).collect()
 }
 
 /// A picture that gets lighter from left to right and from top to bottom (32 to 224), enlarged by `scale`.

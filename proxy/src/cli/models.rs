@@ -46,14 +46,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// What is wrong with a model's file.
 pub(super) fn fault(entry: &ModelEntry, state: &DigestState) -> Option<String> {
-    let (id, file) = (&entry.id, entry.file.display());
+    let id = &entry.id;
     let what = match state {
         DigestState::Verified => return None,
-        DigestState::Missing => format!("{file} does not exist"),
-        DigestState::Mismatch { found } => {
-            format!("{file} has the SHA-256 {found}, the catalogue says {}", entry.sha256)
+        DigestState::Missing { path } => format!("{} does not exist", path.display()),
+        DigestState::Mismatch { path, expected, found } => {
+            format!("{} has the SHA-256 {found}, the catalogue says {expected}", path.display())
         }
-        DigestState::Unreadable { reason } => format!("{file} cannot be read: {reason}"),
+        DigestState::Unreadable { path, reason } => format!("{} cannot be read: {reason}", path.display()),
     };
     Some(format!("model {id}: {what}; fetch or train it again, or take it out of the catalogue"))
 }
@@ -82,7 +82,7 @@ fn row(entry: &ModelEntry, state: &DigestState) -> [String; 9] {
         match state {
             DigestState::Verified => format!("{} ok", entry.sha256.to_string().get(..8).unwrap_or_default()),
             DigestState::Mismatch { .. } => "MISMATCH".to_owned(),
-            DigestState::Missing => "MISSING".to_owned(),
+            DigestState::Missing { .. } => "MISSING".to_owned(),
             DigestState::Unreadable { .. } => "UNREADABLE".to_owned(),
         },
     ]

@@ -60,7 +60,7 @@ impl Summary {
         sum.encode += more.encode;
         sum.mux += more.mux;
         let made_by = match &report.made_by {
-            MadeBy::Model { id, provider, .. } => format!("{id} on {provider}"),
+            MadeBy::Model { id, provider, precision, .. } => format!("{id} on {provider}, {precision}"),
             MadeBy::Plain => "bicubic".to_owned(),
             MadeBy::Untouched => "nothing (no video)".to_owned(),
         };

@@ -1,0 +1,174 @@
+//! Which execution provider and which of a model's files: found out on this machine, and checked for every model.
+//!
+//! The same network takes three times as long in one way as in another, and which is quickest depends on the processor and on
+//! the library that is installed, so where the configuration leaves it open the first model is timed in every way there is.
+//! A shortcut has to show that it is one: whatever is not ONNX Runtime's own float kernels is compared with them on a test
+//! chart, for each model, and is not used for a model whose pictures it changes.
+
+use acuity_config::{Precision, Provider};
+use acuity_models::TensorContract;
+use bytes::Bytes;
+
+use super::Runtime;
+use super::network::{InferenceError, Network};
+
+/// How far a shortcut's picture of the test chart may be from the float kernels': mean squared error in code values. Trained
+/// int8 networks are within 0.3 of it on coded video and within 3 on the chart, bfloat16 within 0.1; a picture that is wrong
+/// in one part is hundreds away.
+const CHART_LIMIT: f64 = 12.0;
+
+/// A model's verified files.
+#[derive(Clone)]
+pub(crate) struct Files {
+    pub(crate) float: Bytes,
+    pub(crate) int8: Option<Bytes>,
+}
+
+/// How a model is run. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    runtime: Runtime,
+    model: Bytes,
+    contract: TensorContract,
+    precision: Precision,
+}
+
+impl Engine {
+    /// A session, checked against the contract.
+    pub(crate) fn session(&self) -> Result<Network, InferenceError> {
+        Network::load(&self.runtime, &self.model, &self.contract)
+    }
+
+    /// The provider's name in metrics and reports.
+    pub(crate) fn provider(&self) -> &'static str {
+        self.runtime.provider.as_str()
+    }
+
+    /// `float` or `int8`.
+    pub(crate) fn precision(&self) -> &'static str {
+        self.precision.as_str()
+    }
+
+    fn is_reference(&self) -> bool {
+        (self.runtime.provider, self.precision) == (Provider::Cpu, Precision::Float)
+    }
+}
+
+impl Runtime {
+    /// Whether the configuration left something open that a model with these files can tell.
+    pub(crate) fn is_open(&self, files: &Files) -> bool {
+        self.provider == Provider::Auto || (self.precision == Precision::Auto && files.int8.is_some())
+    }
+
+    /// Times a model in every way that the configuration allows and goes on with the quickest. Ways that fail are left out.
+    pub(crate) fn settle(&mut self, files: &Files, contract: &TensorContract) -> Result<(), InferenceError> {
+        let mut quickest: Option<(f64, Self)> = None;
+        let mut failed = None;
+        for runtime in self.ways(files.int8.is_some()) {
+            let engine = runtime.engine(files, contract);
+            match runtime.proven(&engine, files) {
+                Ok((_, seconds)) => {
+                    let (provider, precision) = (engine.provider(), engine.precision());
+                    tracing::info!(
+                        provider,
+                        precision,
+                        nanoseconds_per_pixel = seconds * 1e9,
+                        "networks can run so"
+                    );
+                    if quickest.as_ref().is_none_or(|(least, _)| seconds < *least) {
+                        quickest = Some((seconds, runtime));
+                    }
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        match (quickest, failed) {
+            (Some((_, runtime)), _) => {
+                self.provider = runtime.provider;
+                if files.int8.is_some() {
+                    self.precision = runtime.precision;
+                }
+            }
+            (None, Some(error)) => return Err(error),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// A model's engine and its first session, which has shown that it does what it should, with the seconds that it takes for
+    /// an output pixel.
+    pub(crate) fn admit(
+        &self,
+        id: &str,
+        files: &Files,
+        contract: &TensorContract,
+    ) -> Result<(Engine, Network, f64), InferenceError> {
+        let engine = self.engine(files, contract);
+        match self.proven(&engine, files) {
+            Ok((network, seconds)) => Ok((engine, network, seconds)),
+            Err(error) if engine.is_reference() || self.provider.is_gpu() => Err(error),
+            Err(error) => {
+                let plain = self.reference().engine(files, contract);
+                let (network, seconds) = self.reference().proven(&plain, files)?;
+                let (provider, precision) = (engine.provider(), engine.precision());
+                tracing::warn!(model = id, provider, precision, %error, "runs on plain kernels instead");
+                Ok((plain, network, seconds))
+            }
+        }
+    }
+
+    fn proven(&self, engine: &Engine, files: &Files) -> Result<(Network, f64), InferenceError> {
+        let mut network = engine.session()?;
+        let seconds = network.prove()?;
+        if !engine.is_reference() {
+            let meant = self.reference().engine(files, &engine.contract).session()?.of_the_test_chart()?;
+            let made = network.of_the_test_chart()?;
+            let square = |(a, b): (&u8, &u8)| f64::from(a.abs_diff(*b)).powi(2);
+            let squared_error = made.iter().zip(&meant).map(square).sum::<f64>() / meant.len().max(1) as f64;
+            if squared_error > CHART_LIMIT {
+                return Err(InferenceError::Shortcut { squared_error });
+            }
+        }
+        Ok((network, seconds))
+    }
+
+    fn engine(&self, files: &Files, contract: &TensorContract) -> Engine {
+        let int8 = files.int8.as_ref().filter(|_| self.precision == Precision::Int8);
+        let precision = if int8.is_some() { Precision::Int8 } else { Precision::Float };
+        let model = int8.unwrap_or(&files.float).clone();
+        let mut runtime = self.clone();
+        if runtime.provider == Provider::Auto {
+            runtime.provider = Provider::Cpu;
+        }
+        Engine { runtime, model, contract: contract.clone(), precision }
+    }
+
+    /// ONNX Runtime's own kernels and the float file: what shortcuts are measured against.
+    fn reference(&self) -> Self {
+        Self { provider: Provider::Cpu, precision: Precision::Float, ..self.clone() }
+    }
+
+    /// Every pair of provider and precision that the configuration allows, the library has and a model with or without an int8
+    /// file can be run in.
+    fn ways(&self, has_int8: bool) -> Vec<Self> {
+        let providers = match self.provider {
+            Provider::Auto => vec![Provider::Cpu, Provider::OpenVino],
+            named => vec![named],
+        };
+        let mut ways = Vec::new();
+        for provider in providers {
+            let precisions = match self.precision {
+                Precision::Auto if !has_int8 => vec![Precision::Float],
+                Precision::Auto => vec![Precision::Float, Precision::Int8],
+                named => vec![named],
+            };
+            for precision in precisions {
+                let way = Self { provider, precision, ..self.clone() };
+                if way.has_provider().unwrap_or(false) {
+                    ways.push(way);
+                }
+            }
+        }
+        ways
+    }
+}
