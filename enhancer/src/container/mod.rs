@@ -12,12 +12,14 @@
 pub(crate) mod bytes;
 pub mod fmp4;
 mod sniff;
+mod splicer;
 pub mod ts;
 
 use ::bytes::Bytes;
 
 use crate::h264::{self, SpsFacts};
 pub use sniff::sniff;
+pub use splicer::Splicer;
 
 /// Most access units one segment may hold: ten minutes at 60 Hz. A table entry in fragmented MP4 can claim
 /// four thousand million samples in twenty bytes, so the claim is bounded before anything is allocated for
@@ -329,6 +331,20 @@ impl SourceSegment {
     /// [`ContainerError::UnitCount`], [`ContainerError::BadUnit`], and [`ContainerError::OverLimit`] or
     /// [`ContainerError::Malformed`] where the container's tables cannot express or locate the result.
     pub fn splice(&self, units: &[EncodedUnit]) -> Result<Bytes, ContainerError> {
+        let mut splicer = self.splicer()?;
+        let mut out = Vec::with_capacity(self.bytes().len());
+        for unit in units {
+            splicer.push(unit.clone(), &mut out)?;
+        }
+        splicer.finish(&mut out)?;
+        Ok(out.into())
+    }
+
+    /// The same, a unit at a time: for those who hand on what is complete.
+    ///
+    /// # Errors
+    /// [`ContainerError::NoVideo`], [`ContainerError::NotH264`], [`ContainerError::Encrypted`].
+    pub fn splicer(&self) -> Result<Splicer<'_>, ContainerError> {
         let video = self.video().ok_or(ContainerError::NoVideo)?;
         if video.codec != VideoCodec::H264 {
             return Err(ContainerError::NotH264);
@@ -336,17 +352,13 @@ impl SourceSegment {
         if video.encrypted {
             return Err(ContainerError::Encrypted);
         }
-        if units.len() != video.units.len() {
-            return Err(ContainerError::UnitCount { source_units: video.units.len(), given: units.len() });
-        }
-        for (index, unit) in units.iter().enumerate() {
-            if !h264::annex_b_nals(&unit.data).any(|nal| h264::is_slice(h264::nal_type(nal))) {
-                return Err(ContainerError::BadUnit { index, what: "no slice in it" });
-            }
-        }
+        Splicer::new(self, video.units.len())
+    }
+
+    fn bytes(&self) -> &Bytes {
         match self {
-            Self::Ts(segment) => segment.splice(units),
-            Self::Fmp4(segment) => segment.splice(units),
+            Self::Ts(segment) => segment.bytes(),
+            Self::Fmp4(segment) => segment.bytes(),
         }
     }
 }

@@ -23,10 +23,17 @@ pub(super) struct Piece {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Layout {
     pieces: Vec<Piece>,
+    /// Where the first piece begins in the source.
+    start: usize,
     new_len: usize,
 }
 
 impl Layout {
+    /// A layout of what begins at `start` of the source; new positions count from there.
+    pub(super) fn beginning_at(start: usize) -> Self {
+        Self { start, ..Self::default() }
+    }
+
     /// Everything up to `end` of the source that no piece covers yet stays as it is.
     pub(super) fn keep_until(&mut self, end: usize) {
         let start = self.old_end();
@@ -54,7 +61,7 @@ impl Layout {
 
     /// One past the last byte of the source that a piece covers.
     pub(super) fn old_end(&self) -> usize {
-        self.pieces.last().map_or(0, |piece| piece.old.end)
+        self.pieces.last().map_or(self.start, |piece| piece.old.end)
     }
 
     pub(super) fn new_len(&self) -> usize {

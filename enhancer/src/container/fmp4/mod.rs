@@ -4,17 +4,18 @@
 mod boxes;
 mod entry;
 mod fragment;
+mod groups;
 mod init;
 mod layout;
 mod movie;
 mod run;
 mod sidx;
-mod splice;
+pub(super) mod splice;
 
 use bytes::Bytes;
 
 use super::{
-    AccessUnit, ContainerError, EncodedUnit, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack,
+    AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack,
 };
 use crate::h264::{length_prefixed_nals, nal, nal_type};
 use boxes::BoxSpan;
@@ -97,11 +98,13 @@ impl Fmp4Segment {
         &self.other
     }
 
-    pub(super) fn splice(&self, units: &[EncodedUnit]) -> Result<Bytes, ContainerError> {
-        if units.is_empty() {
-            return Ok(self.bytes.clone());
-        }
-        splice::splice(self, units)
+    /// What puts new units in, as many as there are samples.
+    pub(super) fn splicer(&self) -> splice::Splicer<'_> {
+        splice::Splicer::new(self)
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 }
 

@@ -10,7 +10,7 @@ const SYNC_FLAGS: u32 = 0x0200_0000;
 const NON_SYNC_FLAGS: u32 = 0x0101_0000;
 
 /// A sample as the run describes it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Entry {
     pub(super) duration: u32,
     pub(super) size: u32,

@@ -5,10 +5,11 @@
 //! for one; tables that describe the old samples (`sdtp`, `subs`, sample groups) go, as do indexes of the
 //! whole file (`mfra`, `ssix`).
 
-use bytes::Bytes;
+use std::collections::VecDeque;
 
 use super::boxes::{BoxSpan, children, write};
 use super::fragment::{BASE_DATA_OFFSET, BASE_IS_MOOF, Base, DATA_OFFSET, Fragment, Run, TrackFragment};
+use super::groups::{self, Group};
 use super::layout::Layout;
 use super::run::{Entry, write_run};
 use super::{Fmp4Segment, movie, sidx};
@@ -47,25 +48,74 @@ struct OpenFragment {
     offsets: Vec<OpenOffset>,
 }
 
-/// `units` are as many as the source's samples and not empty; the caller has checked.
-pub(super) fn splice(segment: &Fmp4Segment, units: &[EncodedUnit]) -> Result<Bytes, ContainerError> {
+/// Puts units into a segment as they come, and gives what of the segment is complete.
+#[derive(Debug)]
+pub(crate) struct Splicer<'a> {
+    segment: &'a Fmp4Segment,
+    /// Presentation times of the whole segment, ascending.
+    presentation: Vec<i64>,
+    /// What is not written yet.
+    groups: VecDeque<Group>,
+    /// Units of the first of these.
+    units: Vec<EncodedUnit>,
+}
+
+impl<'a> Splicer<'a> {
+    pub(super) fn new(segment: &'a Fmp4Segment) -> Self {
+        let samples = &segment.fragments.samples;
+        let mut presentation: Vec<i64> = samples.iter().map(|sample| sample.pts).collect();
+        presentation.sort_unstable();
+        Self { segment, presentation, groups: groups::of(segment).into(), units: Vec::new() }
+    }
+
+    /// The next unit. `out` gets the parts of the segment that are complete with it.
+    pub(crate) fn push(&mut self, unit: EncodedUnit, out: &mut Vec<u8>) -> Result<(), ContainerError> {
+        self.units.push(unit);
+        self.advance(out)
+    }
+
+    /// What is left after the last unit.
+    pub(crate) fn finish(mut self, out: &mut Vec<u8>) -> Result<(), ContainerError> {
+        self.advance(out)
+    }
+
+    fn advance(&mut self, out: &mut Vec<u8>) -> Result<(), ContainerError> {
+        while let Some(group) = self.groups.front()
+            && group.samples.len() <= self.units.len()
+        {
+            let later = self.units.split_off(group.samples.len());
+            out.extend(splice(self.segment, group, &self.presentation, &self.units)?);
+            self.units = later;
+            self.groups.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// `units` are as many as the group's samples.
+fn splice(
+    segment: &Fmp4Segment,
+    group: &Group,
+    presentation: &[i64],
+    units: &[EncodedUnit],
+) -> Result<Vec<u8>, ContainerError> {
     let source: &[u8] = &segment.bytes;
     let samples = &segment.fragments.samples;
-    let payloads = payloads(units, segment.in_band)?;
-    let entries = entries(segment, &payloads, units);
+    let payloads = payloads(group.samples.start, units, segment.in_band)?;
+    let entries = entries(segment, group, presentation, &payloads, units);
 
     // samples in the order of their bytes, which need not be that of their times
-    let mut by_place: Vec<usize> = (0..samples.len()).collect();
+    let mut by_place: Vec<usize> = group.samples.clone().collect();
     by_place.sort_by_key(|index| samples.get(*index).map(|sample| (sample.bytes.start, sample.bytes.end)));
     let mut by_place = by_place.into_iter().peekable();
     let mut payloads: Vec<Option<Vec<u8>>> = payloads.into_iter().map(Some).collect();
 
-    let mut layout = Layout::default();
-    let mut sample_pieces = vec![0usize; samples.len()];
+    let mut layout = Layout::beginning_at(group.bytes.start);
+    let mut sample_pieces = vec![0usize; group.samples.end];
     let mut fragments: Vec<OpenFragment> = Vec::new();
     let mut indexes: Vec<(usize, &BoxSpan)> = Vec::new();
-    let mut sources = segment.fragments.list.iter();
-    for span in &segment.boxes {
+    let mut sources = segment.fragments.list.get(group.fragments.clone()).unwrap_or_default().iter();
+    for span in segment.boxes.get(group.boxes.clone()).unwrap_or_default() {
         layout.keep_until(span.start);
         match &span.kind {
             b"moof" => {
@@ -88,7 +138,7 @@ pub(super) fn splice(segment: &Fmp4Segment, units: &[EncodedUnit]) -> Result<Byt
                     if place.start < layout.old_end() {
                         return Err(span.fault("video samples overlap or lie outside the media data"));
                     }
-                    let payload = payloads.get_mut(index).and_then(Option::take).unwrap_or_default();
+                    let payload = payloads.get_mut(index - group.samples.start).and_then(Option::take).unwrap_or_default();
                     if let Some(piece) = sample_pieces.get_mut(index) {
                         *piece = layout.replace(place, payload);
                     }
@@ -115,8 +165,8 @@ pub(super) fn splice(segment: &Fmp4Segment, units: &[EncodedUnit]) -> Result<Byt
             at: layout.old_end(),
         });
     }
-    layout.keep_until(source.len());
-    check_runs(segment, &entries, &sample_pieces, &layout)?;
+    layout.keep_until(group.bytes.end);
+    check_runs(segment, group, &entries, &sample_pieces, &layout)?;
 
     for open in fragments {
         fill_offsets(&mut layout, &open, &sample_pieces)?;
@@ -130,12 +180,12 @@ pub(super) fn splice(segment: &Fmp4Segment, units: &[EncodedUnit]) -> Result<Byt
             put(bytes, 0, &index);
         }
     }
-    Ok(layout.write(source).into())
+    Ok(layout.write(source))
 }
 
 /// Samples as MP4 wants them: lengths of four bytes, no delimiters, and no parameter sets where the sample
 /// entry has them.
-fn payloads(units: &[EncodedUnit], in_band: bool) -> Result<Vec<Vec<u8>>, ContainerError> {
+fn payloads(first: usize, units: &[EncodedUnit], in_band: bool) -> Result<Vec<Vec<u8>>, ContainerError> {
     units
         .iter()
         .enumerate()
@@ -146,38 +196,45 @@ fn payloads(units: &[EncodedUnit], in_band: bool) -> Result<Vec<Vec<u8>>, Contai
                 _ => true,
             })
             .filter(|bytes| u32::try_from(bytes.len()).is_ok())
-            .ok_or(ContainerError::BadUnit { index, what: "larger than 4 GiB" })
+            .ok_or(ContainerError::BadUnit { index: first + index, what: "larger than 4 GiB" })
         })
         .collect()
 }
 
 /// What the runs will say of each sample: the i-th presentation time, at its own decode time.
-fn entries(segment: &Fmp4Segment, payloads: &[Vec<u8>], units: &[EncodedUnit]) -> Vec<Entry> {
-    let samples = &segment.fragments.samples;
-    let mut presentation: Vec<i64> = samples.iter().map(|sample| sample.pts).collect();
-    presentation.sort_unstable();
-    samples
+/// Samples of other parts have empty entries, so that indexes are the segment's.
+fn entries(
+    segment: &Fmp4Segment,
+    group: &Group,
+    presentation: &[i64],
+    payloads: &[Vec<u8>],
+    units: &[EncodedUnit],
+) -> Vec<Entry> {
+    let samples = segment.fragments.samples.get(group.samples.clone()).unwrap_or_default();
+    let own = samples
         .iter()
-        .zip(presentation)
+        .zip(presentation.get(group.samples.clone()).unwrap_or_default())
         .zip(payloads.iter().zip(units))
         .map(|((sample, pts), (payload, unit))| Entry {
             duration: sample.duration,
             size: payload.len() as u32, // checked by `payloads`
             keyframe: unit.keyframe,
             offset: pts - sample.dts,
-        })
-        .collect()
+        });
+    std::iter::repeat_n(Entry::default(), group.samples.start).chain(own).collect()
 }
 
 /// The samples of a run must still follow each other without a gap. They do unless the runs of the source
 /// share places.
 fn check_runs(
     segment: &Fmp4Segment,
+    group: &Group,
     entries: &[Entry],
     sample_pieces: &[usize],
     layout: &Layout,
 ) -> Result<(), ContainerError> {
-    let tracks = segment.fragments.list.iter().flat_map(|moof| &moof.tracks).filter(|track| track.is_video);
+    let list = segment.fragments.list.get(group.fragments.clone()).unwrap_or_default();
+    let tracks = list.iter().flat_map(|moof| &moof.tracks).filter(|track| track.is_video);
     for run in tracks.flat_map(|track| &track.runs) {
         let pieces = sample_pieces.get(run.samples.clone()).unwrap_or_default();
         let entries = entries.get(run.samples.clone()).unwrap_or_default();

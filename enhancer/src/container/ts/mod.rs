@@ -5,7 +5,7 @@ mod audio;
 mod packet;
 mod pes;
 mod psi;
-mod splice;
+pub(super) mod splice;
 mod stream;
 mod units;
 
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
-    AccessUnit, ContainerError, EncodedUnit, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack,
+    AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack,
 };
 use crate::h264::{annex_b_nals, nal, nal_type};
 use packet::{Header, PACKET_BYTES, packets};
@@ -136,14 +136,14 @@ impl TsSegment {
         &self.other
     }
 
-    pub(super) fn splice(&self, units: &[EncodedUnit]) -> Result<Bytes, ContainerError> {
-        let (Some(video), Some(plan)) = (&self.video, &self.plan) else {
-            return Err(ContainerError::NoVideo);
-        };
-        if units.is_empty() {
-            return Ok(self.bytes.clone()); // video announced and none sent: nothing to replace
-        }
-        Ok(splice::splice(&self.bytes, video, plan, units))
+    /// What puts new units in, as many as there are; `None` where there is no video to replace.
+    pub(super) fn splicer(&self) -> Option<splice::Splicer<'_>> {
+        let (video, plan) = (self.video.as_ref()?, self.plan.as_ref()?);
+        Some(splice::Splicer::new(&self.bytes, video, plan))
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 }
 

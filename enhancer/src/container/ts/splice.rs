@@ -6,13 +6,12 @@
 //! reference keeps its value and its position relative to all other packets.
 //!
 //! Continuity counters of the video begin at the source's first value and end at the source's last one: up to
-//! fifteen packets are stuffed for it. A player that joins segments into one stream (FFmpeg's does) then sees
+//! fifteen packets of the last unit are stuffed for it. A player that joins segments into one stream (FFmpeg's does) then sees
 //! no jump at the seam, as far as the source had none. Others (hls.js, Shaka, AVPlayer) begin anew with each
 //! segment and do not care.
 
 use std::borrow::Cow;
-
-use bytes::Bytes;
+use std::collections::VecDeque;
 
 use super::packet::{Adaptation, Header, PACKET_BYTES, PacketWriter, packets};
 use super::psi::Patch;
@@ -28,9 +27,8 @@ const DELIMITER: [u8; 2] = [nal::AUD, 0xf0];
 const COUNTERS: usize = 16;
 
 /// A unit ready to be cut into packets.
+#[derive(Debug)]
 struct Pending {
-    /// Offset of the source packet whose place it takes.
-    place: usize,
     adaptation: Adaptation,
     keyframe: bool,
     /// PES header and data.
@@ -39,69 +37,142 @@ struct Pending {
     packets: usize,
 }
 
-/// `units` are as many as the source's and not empty; the caller has checked.
-pub(super) fn splice(source: &[u8], video: &VideoTrack, plan: &Plan, units: &[EncodedUnit]) -> Bytes {
-    let mut pending = pending_units(source, video, plan, units);
-    stuff_to_counter(&mut pending, plan.counters);
-    let source = patched(source, &descriptor_patches(plan, units));
-
-    let new_bytes: usize = pending.iter().map(|unit| (unit.packets + 1) * PACKET_BYTES).sum();
-    let mut out = Vec::with_capacity(source.len() + new_bytes);
-    let mut writer = PacketWriter::new(plan.pid, plan.counters.0);
-    let mut queue = pending.into_iter().peekable();
-    let mut copied = 0; // everything before is dealt with
-    let mut end_of_packets = 0;
-    for (at, packet) in packets(&source) {
-        let header = Header::read(packet);
-        end_of_packets = at + PACKET_BYTES;
-        if header.pid != plan.pid {
-            continue;
-        }
-        out.extend_from_slice(source.get(copied..at).unwrap_or_default());
-        copied = end_of_packets;
-        if queue.peek().is_some_and(|unit| unit.place <= at) {
-            while let Some(unit) = queue.next_if(|unit| unit.place <= at) {
-                writer.unit(&mut out, &unit.adaptation, unit.keyframe, &unit.payload, unit.packets);
-            }
-        } else {
-            let kept = Adaptation::read(header.adaptation_of(packet));
-            if kept.is_worth_keeping() {
-                writer.adaptation_only(&mut out, &kept);
-            }
-        }
-    }
-    // a packet cut short at the end of the segment is kept too, unless it was the video's
-    let tail = source.get(end_of_packets..).unwrap_or_default();
-    let tail_is_video = matches!(tail, [0x47, high, low, ..]
-        if u16::from_be_bytes([high & 0x1f, *low]) == plan.pid);
-    let end = if tail_is_video { end_of_packets } else { source.len() };
-    out.extend_from_slice(source.get(copied..end).unwrap_or_default());
-    out.into()
+/// Puts units into a segment as they come, and gives what of the segment is complete.
+#[derive(Debug)]
+pub(crate) struct Splicer<'a> {
+    source: Cow<'a, [u8]>,
+    plan: &'a Plan,
+    /// Presentation and decode times, for each unit.
+    times: Vec<(i64, i64)>,
+    writer: PacketWriter,
+    /// Offsets of the packets that carried the old video, ascending, and how many of them are dealt with.
+    old_packets: Vec<usize>,
+    done: usize,
+    /// A unit has been written in the place of the packet that comes next.
+    took_place: bool,
+    end_of_packets: usize,
+    /// Everything of the source before this is dealt with.
+    copied: usize,
+    given: usize,
+    written: usize,
+    /// Transport packets of the units given so far.
+    packets: usize,
+    pending: VecDeque<Pending>,
 }
 
-fn pending_units(source: &[u8], video: &VideoTrack, plan: &Plan, units: &[EncodedUnit]) -> Vec<Pending> {
-    let times = video.presentation_times().into_iter().zip(video.decode_times());
-    let mut place_before = None;
-    units
-        .iter()
-        .zip(&plan.places)
-        .zip(times)
-        .map(|((unit, &place), (pts, dts))| {
-            let packet = source.get(place..).and_then(|rest| rest.first_chunk::<PACKET_BYTES>());
-            // of two units in one packet only the first inherits its clock
-            let adaptation = match packet {
-                Some(packet) if place_before != Some(place) => {
-                    Adaptation::read(Header::read(packet).adaptation_of(packet))
+impl<'a> Splicer<'a> {
+    pub(super) fn new(source: &'a [u8], video: &VideoTrack, plan: &'a Plan) -> Self {
+        let mut end_of_packets = 0;
+        let mut old_packets = Vec::new();
+        for (at, packet) in packets(source) {
+            end_of_packets = at + PACKET_BYTES;
+            if Header::read(packet).pid == plan.pid {
+                old_packets.push(at);
+            }
+        }
+        Self {
+            source: Cow::Borrowed(source),
+            plan,
+            times: video.presentation_times().into_iter().zip(video.decode_times()).collect(),
+            writer: PacketWriter::new(plan.pid, plan.counters.0),
+            old_packets,
+            done: 0,
+            took_place: false,
+            end_of_packets,
+            copied: 0,
+            given: 0,
+            written: 0,
+            packets: 0,
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// The next unit. `out` gets all of the segment up to the place of the unit after it.
+    pub(crate) fn push(&mut self, unit: &EncodedUnit, out: &mut Vec<u8>) {
+        if self.given == 0 {
+            let patches = descriptor_patches(self.plan, unit);
+            if !patches.is_empty() {
+                let copy = self.source.to_mut();
+                for (at, byte) in patches {
+                    put(copy, at, &[byte]);
                 }
-                _ => Adaptation::default(),
-            };
-            place_before = Some(place);
-            // broken sources may present before they decode; never write that
-            let payload = pes_packet(plan.stream_id, pts, dts.min(pts), &unit.data);
-            let packets = PacketWriter::packets_for(&adaptation, unit.keyframe, payload.len());
-            Pending { place, adaptation, keyframe: unit.keyframe, payload, packets }
-        })
-        .collect()
+            }
+        }
+        let Some(pending) = self.prepare(unit) else { return };
+        self.packets += pending.packets;
+        self.given += 1;
+        self.pending.push_back(pending);
+        self.advance(out);
+    }
+
+    /// What is left after the last unit.
+    pub(crate) fn finish(mut self, out: &mut Vec<u8>) {
+        self.advance(out);
+        // a packet cut short at the end of the segment is kept too, unless it was the video's
+        let tail = self.source.get(self.end_of_packets..).unwrap_or_default();
+        let tail_is_video = matches!(tail, [0x47, high, low, ..]
+            if u16::from_be_bytes([high & 0x1f, *low]) == self.plan.pid);
+        let end = if tail_is_video { self.end_of_packets } else { self.source.len() };
+        out.extend_from_slice(self.source.get(self.copied..end).unwrap_or_default());
+    }
+
+    fn advance(&mut self, out: &mut Vec<u8>) {
+        while let Some(&at) = self.old_packets.get(self.done) {
+            let is_due = self.plan.places.get(self.written).is_some_and(|place| *place <= at);
+            if is_due || !self.took_place {
+                out.extend_from_slice(self.source.get(self.copied..at).unwrap_or_default());
+                self.copied = self.copied.max(at);
+            }
+            if is_due {
+                let Some(unit) = self.pending.pop_front() else { return };
+                self.writer.unit(out, &unit.adaptation, unit.keyframe, &unit.payload, unit.packets);
+                self.written += 1;
+                self.took_place = true;
+                self.copied = self.copied.max(at + PACKET_BYTES);
+                continue;
+            }
+            if !self.took_place {
+                let packet = self.source.get(at..).and_then(|rest| rest.first_chunk::<PACKET_BYTES>());
+                let kept = packet.map(|packet| Adaptation::read(Header::read(packet).adaptation_of(packet)));
+                if let Some(kept) = kept.filter(Adaptation::is_worth_keeping) {
+                    self.writer.adaptation_only(out, &kept);
+                }
+                self.copied = self.copied.max(at + PACKET_BYTES);
+            }
+            self.took_place = false;
+            self.done += 1;
+        }
+    }
+
+    /// `None` for a unit too many, which the caller has ruled out.
+    fn prepare(&self, unit: &EncodedUnit) -> Option<Pending> {
+        let (place, &(pts, dts)) = (*self.plan.places.get(self.given)?, self.times.get(self.given)?);
+        let before = self.given.checked_sub(1).and_then(|before| self.plan.places.get(before));
+        let packet = self.source.get(place..).and_then(|rest| rest.first_chunk::<PACKET_BYTES>());
+        // of two units in one packet only the first inherits its clock
+        let adaptation = match packet {
+            Some(packet) if before != Some(&place) => {
+                Adaptation::read(Header::read(packet).adaptation_of(packet))
+            }
+            _ => Adaptation::default(),
+        };
+        // broken sources may present before they decode; never write that
+        let payload = pes_packet(self.plan.stream_id, pts, dts.min(pts), &unit.data);
+        let mut packets = PacketWriter::packets_for(&adaptation, unit.keyframe, payload.len());
+        if self.given + 1 == self.times.len() {
+            packets += self.stuffing(packets, payload.len());
+        }
+        Some(Pending { adaptation, keyframe: unit.keyframe, payload, packets })
+    }
+
+    /// Packets more for the last unit, so that its counter is the source's last. One that is too small to give each
+    /// packet a byte (no coded picture is) ends where it ends.
+    fn stuffing(&self, packets: usize, payload_bytes: usize) -> usize {
+        let (first, last) = self.plan.counters;
+        let wanted = (usize::from(last) + COUNTERS + 1 - usize::from(first)) % COUNTERS;
+        let missing = (wanted + COUNTERS - (self.packets + packets) % COUNTERS) % COUNTERS;
+        if payload_bytes >= packets + missing { missing } else { 0 }
+    }
 }
 
 fn pes_packet(stream_id: u8, pts: i64, dts: i64, data: &[u8]) -> Vec<u8> {
@@ -117,40 +188,12 @@ fn pes_packet(stream_id: u8, pts: i64, dts: i64, data: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// Adds packets to the largest unit until the last counter is the source's last. Without a unit large enough
-/// to give each packet a byte the counters end where they end.
-fn stuff_to_counter(pending: &mut [Pending], (first, last): (u8, u8)) {
-    let packets: usize = pending.iter().map(|unit| unit.packets).sum();
-    let wanted = (usize::from(last) + COUNTERS + 1 - usize::from(first)) % COUNTERS;
-    let missing = (wanted + COUNTERS - packets % COUNTERS) % COUNTERS;
-    if let Some(largest) = pending.iter_mut().max_by_key(|unit| unit.payload.len())
-        && largest.payload.len() >= largest.packets + missing
-    {
-        largest.packets += missing;
-    }
-}
-
-/// The program map may state profile and level; they are the encoder's now.
-fn descriptor_patches(plan: &Plan, units: &[EncodedUnit]) -> Vec<Patch> {
-    let sps = units
-        .iter()
-        .filter(|unit| unit.keyframe)
-        .find_map(|unit| annex_b_nals(&unit.data).find(|body| nal_type(body) == nal::SPS));
-    match sps {
+/// The program map may state profile and level; they are the encoder's now, as its first unit says.
+fn descriptor_patches(plan: &Plan, first: &EncodedUnit) -> Vec<Patch> {
+    match annex_b_nals(&first.data).find(|body| nal_type(body) == nal::SPS) {
         Some([_, profile, flags, level, ..]) => {
             plan.program.descriptor_patches(plan.pid, *profile, *flags, *level)
         }
         _ => Vec::new(),
     }
-}
-
-fn patched<'a>(source: &'a [u8], patches: &[Patch]) -> Cow<'a, [u8]> {
-    if patches.is_empty() {
-        return Cow::Borrowed(source);
-    }
-    let mut copy = source.to_vec();
-    for (at, byte) in patches {
-        put(&mut copy, *at, &[*byte]);
-    }
-    Cow::Owned(copy)
 }
