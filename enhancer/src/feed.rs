@@ -1,10 +1,14 @@
-//! The two ends of a lane's pipeline: a segment's access units into the decoder, pictures into the encoder.
+//! The two ends of a lane's pipeline: a segment's access units into the decoder, pictures into the encoder and from there into
+//! the segment.
+
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::codec::{Decoder, Encoder, Picture};
-use crate::container::{AccessUnit, EncodedUnit, Framing, SourceSegment, VideoTrack};
+use crate::container::{AccessUnit, EncodedUnit, Framing, SourceSegment, Splicer, VideoTrack};
 use crate::h264;
+use crate::outlet::Outlet;
 use crate::pipeline::{Decode, Emit, Encode, Placed};
 use crate::timeline::Timeline;
 use crate::upscale::PicturePool;
@@ -85,18 +89,38 @@ pub(crate) fn annex_b<'a>(track: &VideoTrack, unit: &'a AccessUnit) -> std::borr
     }
 }
 
-/// The encoder with the memory its pictures go back to.
-pub(crate) struct Sink {
+/// The encoder with the memory its pictures go back to, and the segment that its units go into.
+pub(crate) struct Sink<'a> {
     pub(crate) encoder: Encoder,
+    pub(crate) splicer: Splicer<'a>,
+    pub(crate) outlet: Outlet,
+    /// What putting units in took so far.
+    pub(crate) splice_seconds: f64,
     pub(crate) pool: PicturePool,
     pub(crate) size: (u32, u32),
 }
 
-impl Encode for Sink {
+impl Sink<'_> {
+    fn splice(&mut self, units: Vec<EncodedUnit>) -> Result<(), EnhanceError> {
+        let started = Instant::now();
+        for unit in units {
+            self.splicer.push(unit, self.outlet.buffer())?;
+            self.outlet.one_more_picture();
+        }
+        self.splice_seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+}
+
+impl Encode for Sink<'_> {
     type Picture = Picture;
+    /// The segment, and seconds that putting units into it took.
+    type Output = (Bytes, f64);
 
     fn push(&mut self, picture: &mut Picture, pts_90k: i64, idr: bool) -> Result<(), EnhanceError> {
-        self.encoder.push(picture, pts_90k, idr)
+        self.encoder.push(picture, pts_90k, idr)?;
+        let units = self.encoder.take_units();
+        self.splice(units)
     }
 
     fn blank(&mut self) -> Result<Picture, EnhanceError> {
@@ -107,7 +131,15 @@ impl Encode for Sink {
         self.pool.give_back(picture);
     }
 
-    fn finish(self) -> Result<Vec<EncodedUnit>, EnhanceError> {
-        self.encoder.finish()
+    fn finish(self) -> Result<(Bytes, f64), EnhanceError> {
+        let Self { encoder, mut splicer, mut outlet, splice_seconds, .. } = self;
+        let units = encoder.finish()?;
+        let started = Instant::now();
+        for unit in units {
+            splicer.push(unit, outlet.buffer())?;
+            outlet.one_more_picture();
+        }
+        splicer.finish(outlet.buffer())?;
+        Ok((outlet.finish(), splice_seconds + started.elapsed().as_secs_f64()))
     }
 }

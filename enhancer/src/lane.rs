@@ -12,6 +12,7 @@ use crate::codec::{Decoder, Encoder, EncoderSettings};
 use crate::container::{SourceSegment, VideoTrack};
 use crate::feed::{Feed, Sink, lead_in};
 use crate::library::{Hand, Library};
+use crate::outlet::{Outlet, Pieces};
 use crate::pipeline;
 use crate::probe::require_supported;
 use crate::report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
@@ -46,13 +47,14 @@ impl Lane {
     }
 
     /// Makes one segment with what is in `hand`. `queued_seconds` is how long it waited, `waiting` how many viewers' segments wait for each
-    /// lane behind it.
+    /// lane behind it. `pieces` gets the segment's bytes while it is being made.
     pub(crate) fn enhance(
         &mut self,
         request: &EnhanceRequest,
         hand: Hand,
         queued_seconds: f64,
         waiting: f64,
+        pieces: Option<Pieces>,
     ) -> Result<EnhancedSegment, EnhanceError> {
         let started = Instant::now();
         if request.segment.len() as u64 > self.config.max_segment_bytes {
@@ -118,7 +120,16 @@ impl Lane {
             &request.cancel,
             || Ok(Feed { decoder: Decoder::open()?, lead_in: &lead_in, video, timeline: &timeline }),
             &mut stage,
-            || Ok(Sink { encoder: Encoder::open(&settings)?, pool: pool.clone(), size }),
+            || {
+                Ok(Sink {
+                    encoder: Encoder::open(&settings)?,
+                    splicer: source.splicer()?,
+                    outlet: Outlet::new(pieces, timeline.len(), media_seconds, self.config.stream_pace),
+                    splice_seconds: 0.0,
+                    pool: pool.clone(),
+                    size,
+                })
+            },
         )?;
         let running_seconds = running.elapsed().as_secs_f64();
         let (by_network, network_seconds) = (stage.by_network, stage.network_seconds());
@@ -148,16 +159,15 @@ impl Lane {
             Some(session) if fallback == Some(FallbackReason::ModelFailed) => session.discard(),
             session => drop(session),
         }
-        let muxing = Instant::now();
-        let bytes = source.splice(&made.units)?;
+        let (bytes, splice_seconds) = made.output;
         let stages = StageSeconds {
             queue: queued_seconds,
             demux: demux_seconds,
             decode: made.decode_seconds,
             infer: infer_seconds,
             scale: scale_seconds,
-            encode: made.encode_seconds,
-            mux: muxing.elapsed().as_secs_f64(),
+            encode: (made.encode_seconds - splice_seconds).max(0.0),
+            mux: splice_seconds,
             total: started.elapsed().as_secs_f64(),
         };
         let report = Report {

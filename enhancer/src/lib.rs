@@ -30,6 +30,7 @@ mod loader;
 mod metrics;
 mod model;
 mod offered;
+mod outlet;
 mod pipeline;
 mod probe;
 mod queue;
@@ -46,6 +47,7 @@ pub use compare::{CompareError, CompareReply, CompareRequest, Comparison, TierCo
 pub use describe::{DescribeError, Describer};
 pub use error::{EnhanceError, StartError, Unsupported};
 pub use offered::{Keeping, OfferedModel, OfferedSet, Refusal, RefusalReason};
+pub use outlet::Pieces;
 pub use probe::{ContainerKind, SourceInfo, probe};
 pub use report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
 pub use request::{CancelFlag, EnhanceRequest, Priority, RenditionSpec, Upscaler};

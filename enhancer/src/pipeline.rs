@@ -12,7 +12,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use crate::container::EncodedUnit;
 use crate::timeline::{Hold, Timeline};
 use crate::{CancelFlag, EnhanceError};
 
@@ -68,9 +67,10 @@ impl<A: Stage, B: Stage<In = A::Out>> Stage for Then<A, B> {
     }
 }
 
-/// Takes pictures in presentation order and gives access units, one each.
+/// Takes pictures in presentation order, and makes of them what the whole is for.
 pub(crate) trait Encode: Sized {
     type Picture: Send;
+    type Output: Send;
     /// Encodes the next picture. A picture may come again (held).
     fn push(&mut self, picture: &mut Self::Picture, pts_90k: i64, idr: bool) -> Result<(), EnhanceError>;
     /// A picture to show when there is none at all.
@@ -78,13 +78,13 @@ pub(crate) trait Encode: Sized {
     /// A picture is done with; its memory may serve again.
     fn recycle(&mut self, picture: Self::Picture);
     /// Ends the stream.
-    fn finish(self) -> Result<Vec<EncodedUnit>, EnhanceError>;
+    fn finish(self) -> Result<Self::Output, EnhanceError>;
 }
 
 /// What came out, and how long each thread was busy.
 #[derive(Debug)]
-pub(crate) struct Made {
-    pub(crate) units: Vec<EncodedUnit>,
+pub(crate) struct Made<O> {
+    pub(crate) output: O,
     /// Places that show another place's picture.
     pub(crate) held: usize,
     /// Whether there was no picture at all, so that blank ones keep the time.
@@ -102,7 +102,7 @@ pub(crate) fn run<D, S, E>(
     decoder: impl FnOnce() -> Result<D, EnhanceError> + Send,
     stage: &mut S,
     encoder: impl FnOnce() -> Result<E, EnhanceError> + Send,
-) -> Result<Made, EnhanceError>
+) -> Result<Made<E::Output>, EnhanceError>
 where
     D: Decode,
     S: Stage<In = D::Picture>,
@@ -177,7 +177,7 @@ fn encode<E: Encode>(
     encoder: impl FnOnce() -> Result<E, EnhanceError>,
     timeline: &Timeline,
     from: Receiver<Placed<E::Picture>>,
-) -> Result<Made, EnhanceError> {
+) -> Result<Made<E::Output>, EnhanceError> {
     let mut busy = Busy::default();
     let mut encoder = busy.count(encoder)?;
     let mut hold = Hold::new(timeline.len());
@@ -212,8 +212,8 @@ fn encode<E: Encode>(
             encoder.push(&mut picture, timeline.encoder_pts_90k(place), timeline.is_idr(place))?;
         }
         encoder.recycle(picture);
-        let units = encoder.finish()?;
-        Ok(Made { units, held: hold.held(), blank, decode_seconds: 0.0, encode_seconds: 0.0 })
+        let output = encoder.finish()?;
+        Ok(Made { output, held: hold.held(), blank, decode_seconds: 0.0, encode_seconds: 0.0 })
     })
     .map(|made| Made { encode_seconds: busy.seconds, ..made })
 }

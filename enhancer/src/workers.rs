@@ -25,7 +25,7 @@ use crate::queue::{Offered, Queue};
 use crate::sets::SetName;
 use crate::{
     CompareError, CompareReply, CompareRequest, EnhanceError, EnhanceRequest, EnhancedSegment, Keeping,
-    OfferedSet, Refusal, StartError,
+    OfferedSet, Pieces, Refusal, StartError,
 };
 
 /// How soon a segment that waits for a session of another lane is looked at again. The loader wakes lanes itself.
@@ -66,6 +66,7 @@ struct Shared {
 
 struct Job {
     request: EnhanceRequest,
+    pieces: Option<Pieces>,
     reply: Reply,
     queued: Instant,
 }
@@ -200,9 +201,15 @@ impl Enhancer {
     /// Hands a segment in. Never blocks; `reply` is called exactly once, with [`EnhanceError::QueueFull`] at once if
     /// there is no room. Work that waits before the lanes are ready is done when they are.
     pub fn submit(&self, request: EnhanceRequest, reply: Reply) {
+        self.submit_in_pieces(request, None, reply);
+    }
+
+    /// As [`Enhancer::submit`]; `pieces` gets the segment's bytes while the rest is being made, if that is quick enough (see
+    /// `enhancer.stream_pace`). Once it has got some, an error means that they are the begin of nothing.
+    pub fn submit_in_pieces(&self, request: EnhanceRequest, pieces: Option<Pieces>, reply: Reply) {
         let shared = &self.0;
         let (priority, deadline) = (request.priority, request.deadline);
-        let job = Job { request, reply, queued: Instant::now() };
+        let job = Job { request, pieces, reply, queued: Instant::now() };
         if shared.closed.load(Ordering::Acquire) {
             return job.refuse(&shared.metrics, EnhanceError::ShuttingDown);
         }
@@ -300,16 +307,16 @@ impl Shared {
         self.metrics.ready.set(0);
     }
 
-    fn make(&self, lane: &mut Lane, job: Job, hand: Hand, waiting: f64) {
+    fn make(&self, lane: &mut Lane, mut job: Job, hand: Hand, waiting: f64) {
         let queued_seconds = job.queued.elapsed().as_secs_f64();
         if job.request.cancel.is_cancelled() {
             return job.refuse(&self.metrics, EnhanceError::Cancelled);
         }
         // A panic is a bug, and it costs this segment, not the lane: what a lane keeps between segments
         // (scalers, picture memory) and what it hands back (sessions) is valid after any of its operations.
-        let result =
-            catch_unwind(AssertUnwindSafe(|| lane.enhance(&job.request, hand, queued_seconds, waiting)))
-                .unwrap_or(Err(EnhanceError::WorkerLost));
+        let pieces = job.pieces.take();
+        let make = || lane.enhance(&job.request, hand, queued_seconds, waiting, pieces);
+        let result = catch_unwind(AssertUnwindSafe(make)).unwrap_or(Err(EnhanceError::WorkerLost));
         match &result {
             Ok(made) => self.metrics.made(&made.report),
             Err(error) => self.metrics.failed(error),

@@ -154,7 +154,12 @@ impl Encoder {
         self.receive()
     }
 
-    /// Finishes the stream and gives all access units, as many as pictures were pushed.
+    /// The access units that are ready and were not taken yet.
+    pub(crate) fn take_units(&mut self) -> Vec<EncodedUnit> {
+        std::mem::take(&mut self.units)
+    }
+
+    /// Finishes the stream and gives the access units that were not taken: in all as many as pictures were pushed.
     pub(crate) fn finish(mut self) -> Result<Vec<EncodedUnit>, EnhanceError> {
         self.inner.send_eof().map_err(failed("encode"))?;
         self.receive()?;

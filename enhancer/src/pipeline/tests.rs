@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::container::AccessUnit;
+use crate::container::{AccessUnit, EncodedUnit};
 
 /// Emits the given places, each as a picture that carries its place times ten.
 struct Numbers(Vec<usize>, Option<EnhanceError>);
@@ -60,6 +60,7 @@ struct Record(Vec<EncodedUnit>, Option<usize>);
 
 impl Encode for Record {
     type Picture = usize;
+    type Output = Vec<EncodedUnit>;
     fn push(&mut self, picture: &mut usize, pts: i64, idr: bool) -> Result<(), EnhanceError> {
         if self.1 == Some(self.0.len()) {
             return Err(EnhanceError::Codec { stage: "encode", message: "full".into() });
@@ -84,7 +85,7 @@ fn timeline(len: usize) -> Timeline {
 }
 
 fn texts(made: &Made) -> Vec<String> {
-    made.units.iter().map(|unit| String::from_utf8(unit.data.to_vec()).unwrap()).collect()
+    made.output.iter().map(|unit| String::from_utf8(unit.data.to_vec()).unwrap()).collect()
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn stages_are_chained_and_held_pictures_come_out() {
         run(0, &timeline, &CancelFlag::default(), decoder, &mut stage, || Ok(Record::default())).unwrap();
     assert_eq!(texts(&made), ["3@0", "13@100", "23@200", "33@300"]);
     assert_eq!((made.held, made.blank), (0, false));
-    assert!(made.units[0].keyframe && !made.units[1].keyframe);
+    assert!(made.output[0].keyframe && !made.output[1].keyframe);
 }
 
 #[test]

@@ -1,0 +1,134 @@
+//! A segment's bytes on their way out while it is being made.
+//!
+//! A player that gets the begin of a segment early starts sooner. But it also measures: a segment that arrives as slowly as it is
+//! made looks like a slow network, and the player leaves the rendition. So nothing is handed out before what is left
+//! can be made so fast that the transfer, from its first byte to its last, is `pace` times as quick as the film; on a machine
+//! that is quick enough that is at once.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+/// Gets the pieces of a segment in order; together they are [`crate::EnhancedSegment::bytes`]. Called from the enhancer's threads: must
+/// not block.
+pub type Pieces = Box<dyn FnMut(Bytes) + Send>;
+
+/// Pictures after which the pace of making is believed.
+const TELLING_PICTURES: usize = 8;
+
+/// Smaller pieces wait for the next picture: each is a write to every player that waits.
+const PIECE_BYTES: usize = 16 << 10;
+
+pub(crate) struct Outlet {
+    pieces: Option<Pieces>,
+    bytes: Vec<u8>,
+    /// What of `bytes` has been handed out.
+    sent: usize,
+    is_open: bool,
+    started: Instant,
+    pictures: usize,
+    done: usize,
+    /// Seconds that the transfer of the whole may take.
+    transfer_seconds: f64,
+}
+
+impl Outlet {
+    /// For a segment of `pictures` that last `media_seconds`; without `pieces` it only collects.
+    pub(crate) fn new(pieces: Option<Pieces>, pictures: usize, media_seconds: f64, pace: f64) -> Self {
+        Self {
+            pieces,
+            bytes: Vec::new(),
+            sent: 0,
+            is_open: false,
+            started: Instant::now(),
+            pictures,
+            done: 0,
+            transfer_seconds: media_seconds / pace.max(0.1),
+        }
+    }
+
+    /// Where the segment's bytes go.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Another picture is in the segment: hands out what may be.
+    pub(crate) fn one_more_picture(&mut self) {
+        self.done += 1;
+        if self.pieces.is_some() && (self.is_open || self.is_due()) {
+            self.is_open = true;
+            if self.bytes.len() - self.sent >= PIECE_BYTES {
+                self.hand_out();
+            }
+        }
+    }
+
+    /// The segment is complete.
+    pub(crate) fn finish(mut self) -> Bytes {
+        if self.is_open {
+            self.hand_out();
+        }
+        Bytes::from(self.bytes)
+    }
+
+    fn is_due(&self) -> bool {
+        let left = self.pictures.saturating_sub(self.done) as f64;
+        self.done >= TELLING_PICTURES
+            && self.started.elapsed().as_secs_f64() / self.done as f64 * left <= self.transfer_seconds
+    }
+
+    fn hand_out(&mut self) {
+        if let (Some(pieces), Some(news)) = (&mut self.pieces, self.bytes.get(self.sent..))
+            && !news.is_empty()
+        {
+            pieces(Bytes::copy_from_slice(news));
+            self.sent = self.bytes.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Hands out 20 pictures of 20 KiB; gives the sizes of the pieces.
+    fn run(pace: f64, media_seconds: f64) -> (Vec<usize>, Bytes) {
+        let got: Arc<Mutex<Vec<Bytes>>> = Arc::default();
+        let taker = Arc::clone(&got);
+        let pieces: Pieces = Box::new(move |piece| taker.lock().unwrap().push(piece));
+        let mut outlet = Outlet::new(Some(pieces), 20, media_seconds, pace);
+        for picture in 0..20 {
+            outlet.buffer().extend(vec![picture; 20 << 10]);
+            outlet.one_more_picture();
+        }
+        let whole = outlet.finish();
+        let got = got.lock().unwrap();
+        if !got.is_empty() {
+            assert_eq!(got.concat(), whole);
+        }
+        (got.iter().map(Bytes::len).collect(), whole)
+    }
+
+    #[test]
+    fn a_quick_machine_hands_out_from_the_start() {
+        let (pieces, whole) = run(2.0, 60.0);
+        assert_eq!((pieces[0], pieces.len(), whole.len()), (8 * 20 << 10, 13, 20 * 20 << 10));
+    }
+
+    #[test]
+    fn a_slow_one_only_when_the_rest_is_quick() {
+        // No time at all for the transfer: only the last picture leaves none to make.
+        let (pieces, whole) = run(1e12, 1.0);
+        assert_eq!(pieces, [whole.len()]);
+    }
+
+    #[test]
+    fn without_a_taker_it_collects() {
+        let mut outlet = Outlet::new(None, 1, 1.0, 2.0);
+        outlet.buffer().extend(b"all");
+        outlet.one_more_picture();
+        assert_eq!(outlet.finish(), "all");
+    }
+}
