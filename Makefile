@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 export ORIGIN
-.PHONY: help setup build run test lint format openvino clean-media
+.PHONY: help setup build run test lint format clean-media
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,10 +29,6 @@ lint: ## formatting and clippy, as the tests demand them
 
 format: ## format the Rust sources
 	cargo fmt --all
-
-openvino: ## also fetch ONNX Runtime with the OpenVINO provider (x86_64)
-	@scripts/setup.sh build
-	@scripts/fetch-onnxruntime.sh openvino
 
 clean-media: ## forget the sample film and its ladder
 	rm -rf .acuity/media .acuity/sample

@@ -37,6 +37,3 @@ pip_download() {
   python3 -m pip download --disable-pip-version-check --no-deps --require-hashes \
     --requirement "$requirements" --dest "$folder" "$@"
 }
-
-# Where `make openvino` has put ONNX Runtime with the OpenVINO provider, several times faster than the plain one.
-openvino_library() { printf '%s' "$cache/onnxruntime-openvino/libonnxruntime.so"; }

@@ -84,11 +84,6 @@ if [ -z "$origin" ]; then
 fi
 
 options=(--origin "$origin" --listen "127.0.0.1:$edge_port" --admin "127.0.0.1:$admin_port")
-if [ -e "$(openvino_library)" ] && [ -z "${ACUITY_ONNXRUNTIME:-${ORT_DYLIB_PATH:-}}" ]; then
-  say "using the OpenVINO provider"
-  printf '[enhancer]\nprovider = "openvino"\nruntime_library = "%s"\n' "$(openvino_library)" >"$cache/openvino.toml"
-  options+=(--config "$cache/openvino.toml")
-fi
 "$root/target/release/acuity" serve "${options[@]}" >"$logs/access.log" 2>"$logs/edge.log" &
 edge_id=$!
 started+=("$edge_id")

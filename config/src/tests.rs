@@ -141,7 +141,7 @@ cmcd = { key = "tb", bellow = 3 }
         "8:1 server.tls.key: is missing [HTTPS needs a PEM file with the private key; remove the section to go without]",
         "12:10 enhancer.preset: \"super\" is not one of \"ultrafast\", \"superfast\", \"veryfast\", \"faster\", \"fast\", \"medium\"",
         "13:7 enhancer.crf: 4 is not between 10 and 40",
-        "14:12 enhancer.provider: \"gpu\" is not one of \"cpu\", \"openvino\", \"cuda\", \"tensorrt\"",
+        "14:12 enhancer.provider: \"gpu\" is not one of \"auto\", \"cpu\", \"openvino\", \"cuda\", \"tensorrt\"",
         "15:21 enhancer.max_segment_bytes: \"32 megs\" is not a size [a size is a number and a unit, as \"256MiB\" or \"1GB\"]",
         "18:10 route[0].origin: \"o.example\" is not a URL: relative URL without a base [did you mean \"https://o.example\"?]",
         "19:10 route[0].prefix: \"live\" does not begin with /",

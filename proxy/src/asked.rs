@@ -1,8 +1,11 @@
 //! A request as the journeys see it: method, headers, site and path, read once.
 
 use acuity_config::RouteConfig;
-use http::header::{HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::{
+    HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE, USER_AGENT,
+};
+use http::{HeaderMap, HeaderValue, Method, Version};
+use pingora::http::RequestHeader;
 
 use crate::client::ClientFacts;
 use crate::hls::uri::split_query;
@@ -19,13 +22,26 @@ pub struct Asked<'a> {
     pub site: Site,
     /// The raw query, CMCD in it.
     pub query: Option<&'a str>,
+    /// Whether an answer may have no length that is known beforehand (HTTP/1.1 and later).
+    pub takes_chunks: bool,
 }
 
 impl<'a> Asked<'a> {
     /// `path_and_query`: as it stands in the request line.
     #[must_use]
-    pub fn new(method: &'a Method, headers: &'a HeaderMap, site: Site, path_and_query: &'a str) -> Self {
-        Self { method, headers, site, query: split_query(path_and_query).1 }
+    pub fn new(request: &'a RequestHeader, site: Site, path_and_query: &'a str) -> Self {
+        let takes_chunks = request.version >= Version::HTTP_11;
+        let query = split_query(path_and_query).1;
+        Self { method: &request.method, headers: &request.headers, site, query, takes_chunks }
+    }
+
+    /// Whether the begin of an object serves: all of it is wanted, on no condition that its end would decide.
+    #[must_use]
+    pub fn takes_pieces(&self) -> bool {
+        let decides = [RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+        self.takes_chunks
+            && *self.method == Method::GET
+            && !decides.iter().any(|name| self.headers.contains_key(name))
     }
 
     /// The player's name, for the origin's log.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
-use http::header::{CONTENT_LENGTH, HOST, LOCATION};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -18,6 +18,7 @@ use url::Url;
 use crate::access_log::Record;
 use crate::app::{App, InProgress};
 use crate::asked::{Asked, authority};
+use crate::cache::flow::{FlowEnd, FlowReader};
 use crate::client::strip_cmcd;
 use crate::hls::uri::{RESERVED_PREFIX, path_and_query_of, split_query};
 use crate::journey::End;
@@ -89,7 +90,7 @@ impl Edge {
         {
             return Some(Box::new(respond::preflight(&request.headers)));
         }
-        let asked = Asked::new(&request.method, &request.headers, site.clone(), raw);
+        let asked = Asked::new(request, site.clone(), raw);
         let end = match HlsRoute::classify(raw) {
             HlsRoute::Malformed(why) => {
                 return Some(refused(request, StatusCode::BAD_REQUEST, &why.to_string()));
@@ -311,7 +312,7 @@ impl ProxyHttp for Edge {
 
 /// Writes an answer. The whole body is handed over at once: one write for headers, one for all the rest.
 async fn send(session: &mut Session, context: &mut Context, answer: Answer, head: bool) -> Result<()> {
-    let Answer { status, headers, body, kind, outcome, made_by, error, made_seconds } = answer;
+    let Answer { status, headers, body, flow, kind, outcome, made_by, error, made_seconds } = answer;
     (context.kind, context.outcome, context.made_by, context.error) = (kind, outcome, made_by, error);
     let mut header = ResponseHeader::build(status, Some(headers.len() + 4))?;
     let mut last = None;
@@ -321,17 +322,44 @@ async fn send(session: &mut Session, context: &mut Context, answer: Answer, head
             header.append_header(name.clone(), value)?;
         }
     }
-    if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    if flow.is_some() {
+        if session.req_header().version == Version::HTTP_11 {
+            header.insert_header(TRANSFER_ENCODING, "chunked")?;
+        }
+    } else if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         header.insert_header(CONTENT_LENGTH, HeaderValue::from(body.len()))?;
     }
     header.insert_header(X_REQUEST_ID, context.id.as_str())?;
     header.insert_header(SERVER_TIMING, server_timing(context.started, made_seconds))?;
-    let ends = head || body.is_empty();
+    let ends = head || (body.is_empty() && flow.is_none());
     session.write_response_header(Box::new(header), ends).await.map_err(|error| error.into_down())?;
+    if let Some(flow) = flow {
+        return send_flow(session, context, flow).await;
+    }
     if !ends {
         session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())?;
     }
     Ok(())
+}
+
+/// Writes an object as it comes. One that breaks off ends the connection without the mark of an end.
+async fn send_flow(session: &mut Session, context: &mut Context, mut flow: FlowReader) -> Result<()> {
+    loop {
+        match flow.next().await {
+            Ok(piece) => {
+                let written = session.write_response_body(Some(piece), false).await;
+                written.map_err(|error| error.into_down())?;
+            }
+            Err(FlowEnd::Whole { made_by }) => {
+                context.made_by = Some(made_by);
+                return session.write_response_body(None, true).await.map_err(|error| error.into_down());
+            }
+            Err(FlowEnd::Broken) => {
+                context.error = Some("the object broke off while it was being sent".to_owned());
+                return Err(Error::new_in(ErrorType::InternalError));
+            }
+        }
+    }
 }
 
 /// `Server-Timing`: milliseconds in all, and of these in making the object.

@@ -63,10 +63,14 @@ impl Appearances {
         if let Some(looks) = shared.known.get(&source) {
             return looks;
         }
-        let flight = shared.flights.join(source.clone(), |_| {
-            let shared = Arc::clone(shared);
-            async move { shared.look(source).await }
-        });
+        let flight = shared.flights.join(
+            source.clone(),
+            |_| true,
+            |_, _| {
+                let shared = Arc::clone(shared);
+                async move { shared.look(source).await }
+            },
+        );
         match timeout(patience, flight).await {
             Ok(Ok((looks, _))) => looks,
             Ok(Err(_)) | Err(_) => Looks::Late,

@@ -141,11 +141,15 @@ impl Playlists {
         }
         let url = self.0.sites.find(site, edge_path).ok_or(Trouble::NotListed)?.origin_url;
         let user_agent = user_agent.cloned();
-        let joined = self.0.flights.join(key.clone(), |_| {
-            let shared = Arc::clone(&self.0);
-            let kept = kept.clone();
-            async move { shared.fetch(key, url, kept, user_agent).await }
-        });
+        let joined = self.0.flights.join(
+            key.clone(),
+            |_| true,
+            |_, _| {
+                let shared = Arc::clone(&self.0);
+                let kept = kept.clone();
+                async move { shared.fetch(key, url, kept, user_agent).await }
+            },
+        );
         match joined.await.map_err(Trouble::Flight)? {
             (Ok(playlist), role) => {
                 let first = matches!(role, crate::cache::flight::Role::First);

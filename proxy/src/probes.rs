@@ -77,14 +77,18 @@ impl Probes {
         if let Some(probe) = self.0.known.get(&key) {
             return (*probe).clone();
         }
-        let flight = self.0.flights.join(key.clone(), |_| {
-            let shared = Arc::clone(&self.0);
-            async move {
-                let probe = Arc::new(shared.probe(&key).await.map_or_else(Probe::Refused, Probe::Ready));
-                shared.known.insert(key, Arc::clone(&probe));
-                probe
-            }
-        });
+        let flight = self.0.flights.join(
+            key.clone(),
+            |_| true,
+            |_, _| {
+                let shared = Arc::clone(&self.0);
+                async move {
+                    let probe = Arc::new(shared.probe(&key).await.map_or_else(Probe::Refused, Probe::Ready));
+                    shared.known.insert(key, Arc::clone(&probe));
+                    probe
+                }
+            },
+        );
         match timeout(patience, flight).await {
             Ok(Ok((probe, _))) => (*probe).clone(),
             Ok(Err(_)) | Err(_) => Probe::Refused(Refusal::ProbeTimeout),

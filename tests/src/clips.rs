@@ -22,6 +22,8 @@ pub enum Packaging {
     Ts,
     /// One fragmented MP4 file a segment, with EXT-X-MAP.
     Fmp4,
+    /// One fragmented MP4 file a segment, of several movie fragments (CMAF chunks), each with its own index.
+    ChunkedFmp4,
     /// All segments in one MPEG-TS file, with EXT-X-BYTERANGE.
     TsByteRange,
     /// All segments and the init in one MP4 file, with EXT-X-BYTERANGE.
@@ -116,6 +118,7 @@ shared!(/** MPEG-TS with muxed sound: the most common stream. */ vod_ts, Ts, Mux
 shared!(/** Fragmented MP4 with muxed sound. */ vod_fmp4, Fmp4, Muxed);
 shared!(/** Fragmented MP4 whose sound is a rendition of its own, as CMAF packagers do it. */ separate_audio_fmp4, Fmp4, Separate);
 shared!(/** MPEG-TS whose sound is a rendition of its own. */ separate_audio_ts, Ts, Separate);
+shared!(/** Fragmented MP4 in chunks of a few pictures, without sound. */ chunked_fmp4, ChunkedFmp4, None);
 shared!(/** MPEG-TS in one file with byte ranges. */ byte_range_ts, TsByteRange, Muxed);
 shared!(/** Fragmented MP4 in one file with byte ranges, its init too. */ byte_range_fmp4, Fmp4ByteRange, Muxed);
 shared!(/** MPEG-TS encrypted with AES-128. */ aes128_ts, TsAes128, Muxed);
@@ -205,9 +208,13 @@ fn arguments(recipe: &Recipe) -> Result<Vec<String>> {
         "-c:v libx264 -preset veryfast -profile:v high -bf 2 -g {gop} -keyint_min {gop} -sc_threshold 0"
     ));
     add("-c:a aac -b:a 64k -ac 2");
+    if *packaging == Packaging::ChunkedFmp4 {
+        return chunked(list, recipe);
+    }
     add(&format!("-f hls -hls_time {segment_s} -hls_playlist_type vod -master_pl_name master.m3u8"));
     match packaging {
         Packaging::Ts => add("-hls_flags independent_segments -hls_segment_filename %v/%03d.ts"),
+        Packaging::ChunkedFmp4 => {}
         Packaging::TsByteRange => {
             add("-hls_flags independent_segments+single_file -hls_segment_filename %v/all.ts")
         }
@@ -227,6 +234,20 @@ fn arguments(recipe: &Recipe) -> Result<Vec<String>> {
         }
     }
     list.extend(["-var_stream_map".to_owned(), map.join(" "), "%v/index.m3u8".to_owned()]);
+    Ok(list)
+}
+
+/// The end of the arguments for CMAF chunks, which FFmpeg's HLS muxer cannot write: its DASH muxer writes HLS playlists too.
+fn chunked(mut list: Vec<String>, recipe: &Recipe) -> Result<Vec<String>> {
+    if recipe.sound != Sound::None {
+        return Err("chunks are made without sound".into());
+    }
+    let segment_s = recipe.segment_s;
+    let words = format!(
+        "-f dash -seg_duration {segment_s} -frag_type duration -frag_duration 0.4 -hls_playlist 1 \
+         -hls_master_name master.m3u8 manifest.mpd"
+    );
+    list.extend(words.split_whitespace().map(str::to_owned));
     Ok(list)
 }
 

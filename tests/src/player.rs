@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockDecryptMut, KeyIvInit};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use m3u8_rs::{KeyMethod, MasterPlaylist, MediaPlaylist, VariantStream};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -27,6 +27,8 @@ pub struct Fetched {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// From the request until the first byte of the body.
+    pub first_byte_seconds: f64,
     /// From the request until the last byte.
     pub seconds: f64,
 }
@@ -120,10 +122,18 @@ impl Player {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.send().await?;
+        let mut answer = request.send().await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = answer.bytes().await?;
-        Ok(Fetched { url, status, headers, body, seconds: start.elapsed().as_secs_f64() })
+        let mut body = BytesMut::new();
+        let mut first_byte = None;
+        while let Some(piece) = answer.chunk().await? {
+            first_byte.get_or_insert_with(|| start.elapsed());
+            body.extend_from_slice(&piece);
+        }
+        let seconds = start.elapsed();
+        let first_byte_seconds = first_byte.unwrap_or(seconds).as_secs_f64();
+        let (body, seconds) = (body.freeze(), seconds.as_secs_f64());
+        Ok(Fetched { url, status, headers, body, first_byte_seconds, seconds })
     }
 
     /// A plain GET.

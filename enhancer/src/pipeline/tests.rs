@@ -84,7 +84,7 @@ fn timeline(len: usize) -> Timeline {
     Timeline::new(&units, 90_000)
 }
 
-fn texts(made: &Made) -> Vec<String> {
+fn texts(made: &Made<Vec<EncodedUnit>>) -> Vec<String> {
     made.output.iter().map(|unit| String::from_utf8(unit.data.to_vec()).unwrap()).collect()
 }
 

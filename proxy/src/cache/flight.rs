@@ -65,6 +65,17 @@ impl Urgency {
     }
 }
 
+/// Where work may put what can be given out before it ends.
+#[derive(Debug, Clone)]
+pub struct Early<V>(watch::Sender<Option<V>>);
+
+impl<V> Early<V> {
+    /// Whoever waits, or comes before the end, gets `value` if it is enough for him.
+    pub fn show(&self, value: V) {
+        self.0.send_replace(Some(value));
+    }
+}
+
 /// Who the caller turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -96,17 +107,24 @@ where
         Self { running: Arc::default(), limit }
     }
 
-    /// Waits for the result of `key`, starting `work` if it does not run yet.
+    /// Waits for a value of `key` that is `enough` (the result, or what the work shows before), starting `work` if it does not
+    /// run yet.
     ///
     /// # Errors
     /// When too many things are being made, or the work was lost.
-    pub async fn join<W, F>(&self, key: K, work: W) -> Result<(V, Role), FlightError>
+    pub async fn join<W, F>(
+        &self,
+        key: K,
+        enough: impl Fn(&V) -> bool,
+        work: W,
+    ) -> Result<(V, Role), FlightError>
     where
-        W: FnOnce(Urgency) -> F,
+        W: FnOnce(Urgency, Early<V>) -> F,
         F: Future<Output = V> + Send + 'static,
     {
         let (mut result, role) = self.enter(key, true, work)?;
-        let value = result.wait_for(Option::is_some).await.map_err(|_| FlightError::Lost)?;
+        let value = result.wait_for(|value| value.as_ref().is_some_and(&enough)).await;
+        let value = value.map_err(|_| FlightError::Lost)?;
         match &*value {
             Some(value) => Ok((value.clone(), role)),
             None => Err(FlightError::Lost),
@@ -116,7 +134,7 @@ where
     /// Starts `work` for `key` without waiting. `false` if it runs already or too much does.
     pub fn launch<W, F>(&self, key: K, work: W) -> bool
     where
-        W: FnOnce(Urgency) -> F,
+        W: FnOnce(Urgency, Early<V>) -> F,
         F: Future<Output = V> + Send + 'static,
     {
         matches!(self.enter(key, false, work), Ok((_, Role::First)))
@@ -141,7 +159,7 @@ where
         work: W,
     ) -> Result<(watch::Receiver<Option<V>>, Role), FlightError>
     where
-        W: FnOnce(Urgency) -> F,
+        W: FnOnce(Urgency, Early<V>) -> F,
         F: Future<Output = V> + Send + 'static,
     {
         let (sender, result) = watch::channel(None);
@@ -166,7 +184,7 @@ where
             urgency.raise();
         }
         let landing = Landing { running: Arc::clone(&self.running), key };
-        let work = work(urgency);
+        let work = work(urgency, Early(sender.clone()));
         tokio::spawn(async move {
             let value = work.await;
             // Sent before the key is free: whoever comes in between gets this result, not a second flight.
@@ -215,9 +233,9 @@ mod tests {
             Self { flights: Arc::new(Flights::new(limit)), started: Arc::default() }
         }
 
-        fn work(&self, ends: oneshot::Receiver<u32>) -> impl FnOnce(Urgency) -> Work + use<> {
+        fn work(&self, ends: oneshot::Receiver<u32>) -> impl FnOnce(Urgency, Early<u32>) -> Work + use<> {
             let started = Arc::clone(&self.started);
-            move |_| {
+            move |_, _| {
                 started.fetch_add(1, Ordering::SeqCst);
                 Box::pin(async move { ends.await.unwrap_or(0) })
             }
@@ -230,11 +248,33 @@ mod tests {
         ) -> tokio::task::JoinHandle<Result<(u32, Role), FlightError>> {
             let flights = Arc::clone(&self.flights);
             let work = self.work(ends);
-            tokio::spawn(async move { flights.join(key, work).await })
+            tokio::spawn(async move { flights.join(key, any, work).await })
         }
     }
 
     type Work = std::pin::Pin<Box<dyn Future<Output = u32> + Send>>;
+
+    fn any<V>(_: &V) -> bool {
+        true
+    }
+
+    #[tokio::test]
+    async fn what_is_shown_early_is_enough_for_some() {
+        let flights: Flights<&str, u32> = Flights::new(8);
+        let (end, ends) = oneshot::channel();
+        let launched = flights.launch("a", |_, early| async move {
+            early.show(1);
+            ends.await.unwrap_or(0)
+        });
+        assert!(launched);
+        let nothing = |_: Urgency, _: Early<u32>| async { 9 };
+        assert_eq!(flights.join("a", any, nothing).await, Ok((1, Role::Joined)));
+        let waiting = flights.clone();
+        let waiting = tokio::spawn(async move { waiting.join("a", |value| *value > 1, nothing).await });
+        tokio::task::yield_now().await;
+        end.send(2).unwrap();
+        assert_eq!(waiting.await.unwrap(), Ok((2, Role::Joined)));
+    }
 
     fn never() -> oneshot::Receiver<u32> {
         oneshot::channel().1
@@ -276,9 +316,9 @@ mod tests {
     #[tokio::test]
     async fn lost_work_is_an_answer_and_frees_its_key() {
         let flights: Flights<&str, u32> = Flights::new(8);
-        let lost = flights.join("a", |_| async { panic!("a bug") }).await;
+        let lost = flights.join("a", any, |_, _| async { panic!("a bug") }).await;
         assert_eq!(lost, Err(FlightError::Lost));
-        assert_eq!(flights.join("a", |_| async { 3 }).await, Ok((3, Role::First)));
+        assert_eq!(flights.join("a", any, |_, _| async { 3 }).await, Ok((3, Role::First)));
     }
 
     #[tokio::test]
@@ -297,7 +337,7 @@ mod tests {
     #[tokio::test]
     async fn work_done_ahead_becomes_urgent_when_somebody_waits() {
         let flights: Arc<Flights<&str, bool>> = Arc::new(Flights::new(8));
-        let launched = flights.launch("a", |urgency| {
+        let launched = flights.launch("a", |urgency, _| {
             let before = urgency.is_waited_for();
             async move {
                 urgency.waited_for().await;
@@ -305,9 +345,10 @@ mod tests {
             }
         });
         assert!(launched);
-        assert!(!flights.launch("a", |_| async { false }));
+        assert!(!flights.launch("a", |_, _| async { false }));
         let joined =
-            tokio::time::timeout(Duration::from_secs(5), flights.join("a", |_| async { false })).await;
+            tokio::time::timeout(Duration::from_secs(5), flights.join("a", any, |_, _| async { false }))
+                .await;
         assert_eq!(joined.expect("raised"), Ok((true, Role::Joined)));
     }
 }

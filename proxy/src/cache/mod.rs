@@ -7,5 +7,6 @@
 //! | [`flight`] | single-flight: the first asks, the others wait, nobody's leaving stops it |
 
 pub mod flight;
+pub mod flow;
 pub mod key;
 pub mod store;

@@ -19,7 +19,7 @@ use crate::deadline::Hurry;
 use crate::hls::{RenditionToken, uri};
 use crate::metrics::{Kind, Metrics, Outcome};
 use crate::playlists::{Playlists, SourcePlaylist};
-use crate::produce::Producer;
+use crate::produce::{Producer, Product};
 use crate::respond::{self, PLAYLIST_TYPE, PlaylistHeaders};
 use crate::site::Sites;
 use crate::wanted::Wanted;
@@ -72,8 +72,12 @@ impl EnhancedJourney {
         }
         self.metrics.cache_misses.inc();
         let hurry = asked.with_client(|client| Hurry::of(&client.cmcd));
-        match self.producer.get(&wanted, hurry).await {
-            Ok((object, outcome)) => {
+        match self.producer.get(&wanted, hurry, asked.takes_pieces()).await {
+            Ok((Product::Flowing(flow), outcome)) => {
+                self.follow_when_whole(wanted, hurry);
+                respond::flowing(asked.headers, &flow, outcome).into()
+            }
+            Ok((Product::Whole(object), outcome)) => {
                 self.ahead.follow(&wanted, &object);
                 respond::object(asked.method, asked.headers, &object, outcome, Instant::now()).into()
             }
@@ -85,6 +89,16 @@ impl EnhancedJourney {
                 end
             }
         }
+    }
+
+    /// What comes after a segment is made after it.
+    fn follow_when_whole(&self, wanted: Wanted, hurry: Hurry) {
+        let (producer, ahead) = (self.producer.clone(), self.ahead.clone());
+        tokio::spawn(async move {
+            if let Ok((Product::Whole(object), _)) = producer.get(&wanted, hurry, false).await {
+                ahead.follow(&wanted, &object);
+            }
+        });
     }
 
     /// A token's bounds are those of its format. Tokens are not signed, so what nobody is offered must not cost anybody

@@ -1,15 +1,19 @@
 //! Asking the enhancer, and asking again as the table of remedies says.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use acuity_enhancer::{
-    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, Priority, RenditionSpec, Upscaler,
+    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, Pieces, Priority, RenditionSpec,
+    Upscaler,
 };
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::{Job, Shared};
+use super::{Job, Product, Shared};
+use crate::cache::flow::Flow;
+use crate::metrics::Outcome;
 use crate::rescue::{Remedy, Tried, Trouble};
 use crate::wanted::spec_of;
 
@@ -21,7 +25,7 @@ const QUEUE_RETRY: Duration = Duration::from_millis(100);
 const LOST_AFTER: Duration = Duration::from_secs(180);
 
 impl Shared {
-    /// Enhances a clear segment.
+    /// Enhances a clear segment. Its bytes go into `flow` as they come.
     ///
     /// # Errors
     /// The first trouble that has no remedy here.
@@ -31,6 +35,7 @@ impl Shared {
         at: usize,
         init: Option<Bytes>,
         clear: Bytes,
+        flow: Option<Arc<Flow>>,
     ) -> Result<EnhancedSegment, Trouble> {
         let spec = spec_of(&job.wanted.token);
         let mut deadline = job.deadline(&self.config);
@@ -49,8 +54,12 @@ impl Shared {
                 priority: if job.urgency.is_waited_for() { Priority::Viewer } else { Priority::Ahead },
                 cancel: CancelFlag::default(),
             };
-            let trouble = match ask(&self.enhancer, request).await {
+            let trouble = match ask(&self.enhancer, request, pieces(job, flow.as_ref())).await {
                 Ok(enhanced) => return Ok(enhanced),
+                // What has been sent cannot be made otherwise any more.
+                Err(error) if flow.as_ref().is_some_and(|flow| flow.has_begun()) => {
+                    return Err(Trouble::Enhance(error));
+                }
                 Err(error) => Trouble::Enhance(error),
             };
             match trouble.remedy(tried) {
@@ -88,11 +97,25 @@ fn hold() -> Vec<Bytes> {
     vec![Bytes::new()]
 }
 
-async fn ask(enhancer: &Enhancer, request: EnhanceRequest) -> Result<EnhancedSegment, EnhanceError> {
+/// What takes a segment's bytes as they come, and shows those who wait that there are some.
+fn pieces(job: &Job<'_>, flow: Option<&Arc<Flow>>) -> Option<Pieces> {
+    let (flow, early) = (Arc::clone(flow?), job.early.clone());
+    Some(Box::new(move |piece| {
+        if flow.push(piece) {
+            early.show(Ok((Product::Flowing(Arc::clone(&flow)), Outcome::Made)));
+        }
+    }))
+}
+
+async fn ask(
+    enhancer: &Enhancer,
+    request: EnhanceRequest,
+    pieces: Option<Pieces>,
+) -> Result<EnhancedSegment, EnhanceError> {
     let (sender, reply) = oneshot::channel();
     let cancel = request.cancel.clone();
     // If nobody listens any more the runtime is going down, and the result with it.
-    enhancer.submit(request, Box::new(move |result| drop(sender.send(result))));
+    enhancer.submit_in_pieces(request, pieces, Box::new(move |result| drop(sender.send(result))));
     match timeout(LOST_AFTER, reply).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(EnhanceError::WorkerLost),

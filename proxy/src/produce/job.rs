@@ -6,7 +6,8 @@ use acuity_config::Config;
 use acuity_enhancer::{FallbackReason, MadeBy, Report};
 use bytes::Bytes;
 
-use crate::cache::flight::{FlightError, Urgency};
+use super::Made;
+use crate::cache::flight::{Early, FlightError, Urgency};
 use crate::crypt::SegmentCipher;
 use crate::deadline::{self, Hurry};
 use crate::hls::RenditionToken;
@@ -31,6 +32,8 @@ pub(super) struct Job<'a> {
     pub(super) wanted: &'a Wanted,
     pub(super) reason: Reason,
     pub(super) urgency: &'a Urgency,
+    /// Where its begin is shown before its end is there.
+    pub(super) early: Early<Made>,
     pub(super) playlist: &'a MediaPlaylist,
     pub(super) started: Instant,
 }

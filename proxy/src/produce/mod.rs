@@ -19,7 +19,8 @@ use acuity_enhancer::{Enhancer, MadeBy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use crate::cache::flight::{FlightError, Flights, Role, Urgency};
+use crate::cache::flight::{Early, FlightError, Flights, Role, Urgency};
+use crate::cache::flow::{Flow, FlowEnd, Inlet};
 use crate::cache::key::ObjectKey;
 use crate::cache::store::{NewObject, Object, Store};
 use crate::deadline::Hurry;
@@ -47,8 +48,17 @@ const FLIGHTS_LIMIT: usize = 4096;
 /// How often a request joins work that then turns out to have been given up (work ahead that was displaced).
 const ATTEMPTS: usize = 3;
 
+/// What is to be sent.
+#[derive(Debug, Clone)]
+pub enum Product {
+    /// All of it.
+    Whole(Arc<Object>),
+    /// What is there of it, and the rest as it comes.
+    Flowing(Arc<Flow>),
+}
+
 /// What came of a flight: an object and how it was come by.
-type Made = Result<(Arc<Object>, Outcome), Arc<Trouble>>;
+type Made = Result<(Product, Outcome), Arc<Trouble>>;
 
 /// Makes enhanced objects. Clones share everything.
 #[derive(Clone)]
@@ -101,15 +111,20 @@ impl Producer {
         }))
     }
 
-    /// The object that is wanted, made now if need be.
+    /// The object that is wanted, made now if need be; with `takes_pieces` as soon as its begin is there.
     ///
     /// # Errors
     /// What stands against it; its remedy is one that needs no enhancer (pass through, pass on, a status).
-    pub async fn get(&self, wanted: &Wanted, hurry: Hurry) -> Result<(Arc<Object>, Outcome), Arc<Trouble>> {
+    pub async fn get(
+        &self,
+        wanted: &Wanted,
+        hurry: Hurry,
+        takes_pieces: bool,
+    ) -> Result<(Product, Outcome), Arc<Trouble>> {
         let reason = Reason::Viewer { asked: Instant::now(), hurry };
         let mut last = Arc::new(Trouble::Flight(FlightError::Lost));
         for _ in 0..ATTEMPTS {
-            match self.join(wanted, reason).await {
+            match self.join(wanted, reason, takes_pieces).await {
                 Err(trouble) if trouble.remedy(Tried::default()) == Remedy::Wait => last = trouble,
                 other => return other,
             }
@@ -117,14 +132,17 @@ impl Producer {
         Err(last)
     }
 
-    async fn join(&self, wanted: &Wanted, reason: Reason) -> Made {
+    async fn join(&self, wanted: &Wanted, reason: Reason, takes_pieces: bool) -> Made {
+        let enough = |made: &Made| takes_pieces || !matches!(made, Ok((Product::Flowing(_), _)));
         let joined = self
             .0
             .flights
-            .join(wanted.key, |urgency| self.clone().make(wanted.clone(), reason, urgency, None))
+            .join(wanted.key, enough, |urgency, early| {
+                self.clone().make(wanted.clone(), reason, urgency, early, None)
+            })
             .await;
         match joined {
-            Ok((Ok((object, Outcome::Made)), Role::Joined)) => Ok((object, Outcome::Joined)),
+            Ok((Ok((product, Outcome::Made)), Role::Joined)) => Ok((product, Outcome::Joined)),
             Ok((made, _)) => made,
             Err(error) => Err(Arc::new(Trouble::Flight(error))),
         }
@@ -138,14 +156,16 @@ impl Producer {
             return false;
         }
         let reason = Reason::Ahead { asked: Instant::now(), media };
-        self.0.flights.launch(wanted.key, |urgency| self.in_line(wanted, reason, urgency))
+        self.0.flights.launch(wanted.key, |urgency, early| self.in_line(wanted, reason, urgency, early))
     }
 
     /// Starts making an object anew that is there but less than was promised, if nothing else is being made: others'
     /// segments come first.
     pub fn improve(&self, wanted: &Wanted) {
         if self.0.flights.is_empty() {
-            self.0.flights.launch(wanted.key, |urgency| self.in_line(wanted, Reason::Improve, urgency));
+            self.0
+                .flights
+                .launch(wanted.key, |urgency, early| self.in_line(wanted, Reason::Improve, urgency, early));
         }
     }
 
@@ -155,9 +175,10 @@ impl Producer {
         wanted: &Wanted,
         reason: Reason,
         urgency: Urgency,
+        early: Early<Made>,
     ) -> impl Future<Output = Made> + Send + use<> {
         let place = self.0.ahead.line_up();
-        self.clone().make(wanted.clone(), reason, urgency, Some(place))
+        self.clone().make(wanted.clone(), reason, urgency, early, Some(place))
     }
 
     /// Objects being made or waited for.
@@ -166,8 +187,15 @@ impl Producer {
         self.0.flights.len()
     }
 
-    async fn make(self, wanted: Wanted, reason: Reason, urgency: Urgency, line: Option<Place>) -> Made {
-        let made = self.0.make(&wanted, reason, &urgency, line).await;
+    async fn make(
+        self,
+        wanted: Wanted,
+        reason: Reason,
+        urgency: Urgency,
+        early: Early<Made>,
+        line: Option<Place>,
+    ) -> Made {
+        let made = self.0.make(&wanted, reason, &urgency, early, line).await;
         if let Reason::Ahead { .. } | Reason::Improve = reason {
             let outcome = match &made {
                 Ok((_, Outcome::SourceBytes)) => "source_bytes",
@@ -180,7 +208,7 @@ impl Producer {
         if let Err(trouble) = &made {
             tracing::debug!(path = %wanted.path_and_query, %trouble, "not made");
         }
-        made.map_err(Arc::new)
+        made.map(|(object, outcome)| (Product::Whole(object), outcome)).map_err(Arc::new)
     }
 }
 
@@ -190,6 +218,7 @@ impl Shared {
         wanted: &Wanted,
         reason: Reason,
         urgency: &Urgency,
+        early: Early<Made>,
         line: Option<Place>,
     ) -> Result<(Arc<Object>, Outcome), Trouble> {
         // Between the look into the cache and the start of this flight another one may have landed.
@@ -201,7 +230,7 @@ impl Shared {
         let _place = self.place(urgency).await?;
         let lists_it = |playlist: &MediaPlaylist| playlist.find(&wanted.path_and_query) != Found::None;
         let playlist = self.playlists.media_that(&wanted.site, &wanted.token.playlist, lists_it).await?;
-        let job = Job { wanted, reason, urgency, playlist: &playlist, started: Instant::now() };
+        let job = Job { wanted, reason, urgency, early, playlist: &playlist, started: Instant::now() };
         match playlist.find(&wanted.path_and_query) {
             Found::Segment(at) => match playlist.segments.get(at) {
                 Some(segment) => self.segment(&job, at, segment, kept).await,
@@ -261,7 +290,11 @@ impl Shared {
         };
         let content_type = content_type(init.is_some(), &ingredients.clear);
         let Ingredients { clear, cipher, .. } = ingredients;
-        let enhanced = match self.enhance(job, at, init.clone(), clear.clone()).await {
+        let fresh_for = freshness::of(source.max_age, job.playlist.ended);
+        // What has to be encrypted again is sent when it is whole.
+        let flow = cipher.is_none().then(|| Flow::new(content_type, fresh_for));
+        let inlet = flow.clone().map(Inlet);
+        let enhanced = match self.enhance(job, at, init.clone(), clear.clone(), flow).await {
             Ok(enhanced) => enhanced,
             // Nobody waits for it and its place in the queue went to somebody who does.
             Err(trouble)
@@ -276,17 +309,21 @@ impl Shared {
             self.metrics.fallbacks.with_label_values(&[reason.label()]).inc();
         }
         self.tell_guard(job, segment, init, clear, &report);
+        let made_by: Arc<str> = match &report.made_by {
+            MadeBy::Model { id, .. } => id.as_str().into(),
+            MadeBy::Plain => "plain".into(),
+            MadeBy::Untouched => "untouched".into(),
+        };
+        if let Some(Inlet(flow)) = &inlet {
+            flow.end(FlowEnd::Whole { made_by: Arc::clone(&made_by) });
+        }
         let object = NewObject {
             bytes: seal(cipher, enhanced.bytes).await?,
             content_type,
             kind: Kind::Segment,
             validator: source.validator.clone(),
-            made_by: match &report.made_by {
-                MadeBy::Model { id, .. } => id.as_str().into(),
-                MadeBy::Plain => "plain".into(),
-                MadeBy::Untouched => "untouched".into(),
-            },
-            fresh_for: freshness::of(source.max_age, job.playlist.ended),
+            made_by,
+            fresh_for,
             improve_after: is_improvable(&report, &job.wanted.token).then_some(freshness::IMPROVE_AFTER),
             seconds: job.started.elapsed().as_secs_f64(),
         };

@@ -26,6 +26,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::cache::flow::{Flow, FlowReader};
 use crate::cache::key::entity_tag;
 use crate::cache::store::Object;
 use crate::metrics::{Kind, Outcome};
@@ -46,6 +47,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Body, of HEAD requests too (its length is told, it is not sent).
     pub body: Bytes,
+    /// The body instead, if it is still being made.
+    pub flow: Option<FlowReader>,
     /// For metrics and log.
     pub kind: Kind,
     /// For metrics and log.
@@ -63,7 +66,17 @@ impl Answer {
     #[must_use]
     pub fn new(status: StatusCode, body: Bytes, kind: Kind, outcome: Outcome) -> Self {
         let headers = HeaderMap::with_capacity(16);
-        Self { status, headers, body, kind, outcome, made_by: None, error: None, made_seconds: None }
+        Self {
+            status,
+            headers,
+            body,
+            flow: None,
+            kind,
+            outcome,
+            made_by: None,
+            error: None,
+            made_seconds: None,
+        }
     }
 }
 
@@ -87,6 +100,22 @@ pub fn object(
     cors::allow(request, headers);
     answer.made_by = Some(Arc::clone(&object.made_by));
     answer.made_seconds = (outcome != Outcome::Hit).then_some(object.seconds);
+    answer
+}
+
+/// An enhanced segment that is still being made. It has no entity tag yet: that is of all its bytes.
+#[must_use]
+pub fn flowing(request: &HeaderMap, flow: &Arc<Flow>, outcome: Outcome) -> Answer {
+    let mut answer = Answer::new(StatusCode::OK, Bytes::new(), Kind::Segment, outcome);
+    let seconds = flow.fresh_for.as_secs();
+    let headers = &mut answer.headers;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(flow.content_type));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CACHE_CONTROL, value(&format!("public, max-age={seconds}")));
+    headers.insert(AGE, HeaderValue::from_static("0"));
+    CacheStatus { outcome, ttl_seconds: Some(seconds), detail: None }.append_to(headers);
+    cors::allow(request, headers);
+    answer.flow = Some(flow.reader());
     answer
 }
 

@@ -9,6 +9,7 @@ mod clusters;
 mod commands;
 mod crowd;
 mod faults;
+mod flowing;
 mod guard;
 mod kit;
 mod live;

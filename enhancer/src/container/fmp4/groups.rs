@@ -2,12 +2,13 @@
 //!
 //! A segment of several movie fragments (CMAF chunks) is written a fragment at a time: the boxes up to and with a fragment, and
 //! the boxes behind it up to the next, its media data among them. That holds where every fragment's samples, of all tracks, lie in
-//! its own part and nothing states positions of the whole (`sidx`); else the whole segment is one part.
+//! its own part, and every index (`sidx`) stays within its own; else the whole segment is one part.
 
 use std::ops::Range;
 
-use super::Fmp4Segment;
+use super::boxes::BoxSpan;
 use super::fragment::Fragment;
+use super::{Fmp4Segment, sidx};
 
 /// A part of a segment that is written at once. All ranges are of the segment's own lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +35,7 @@ pub(super) fn of(segment: &Fmp4Segment) -> Vec<Group> {
 }
 
 fn by_fragment(segment: &Fmp4Segment) -> Option<Vec<Group>> {
-    let is = |kind: &[u8; 4]| segment.boxes.iter().any(|span| &span.kind == kind);
-    if is(b"sidx") || is(b"moov") {
+    if segment.boxes.iter().any(|span| &span.kind == b"moov") {
         return None;
     }
     // What stands before a fragment (a producer's clock, an event) belongs to it; where the data ends the next part begins.
@@ -70,6 +70,11 @@ fn by_fragment(segment: &Fmp4Segment) -> Option<Vec<Group>> {
             if !lies_in(found, &(start..end)) {
                 return None;
             }
+        }
+        let within = |span: &BoxSpan| sidx::reach(&segment.bytes, span).is_none_or(|reach| reach <= end);
+        let indexes = segment.boxes.get(boxes.clone())?.iter().filter(|span| &span.kind == b"sidx");
+        if !indexes.into_iter().all(within) {
+            return None;
         }
         let own = segment.fragments.samples.get(samples.clone())?;
         if own.iter().any(|sample| sample.bytes.start < start || sample.bytes.end > end) {

@@ -14,9 +14,7 @@ pub(super) mod splice;
 
 use bytes::Bytes;
 
-use super::{
-    AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack,
-};
+use super::{AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack};
 use crate::h264::{length_prefixed_nals, nal, nal_type};
 use boxes::BoxSpan;
 use fragment::Fragments;

@@ -138,7 +138,10 @@ fn splice(
                     if place.start < layout.old_end() {
                         return Err(span.fault("video samples overlap or lie outside the media data"));
                     }
-                    let payload = payloads.get_mut(index - group.samples.start).and_then(Option::take).unwrap_or_default();
+                    let payload = payloads
+                        .get_mut(index - group.samples.start)
+                        .and_then(Option::take)
+                        .unwrap_or_default();
                     if let Some(piece) = sample_pieces.get_mut(index) {
                         *piece = layout.replace(place, payload);
                     }
@@ -174,7 +177,7 @@ fn splice(
     for (piece, span) in indexes {
         let mut index = span.whole_of(source).to_vec();
         let new_end = layout.start_of(piece) + index.len();
-        if sidx::rewrite(&mut index, span, source.len(), new_end, &layout).is_some()
+        if sidx::rewrite(&mut index, span, group.bytes.end, new_end, &layout).is_some()
             && let Some(bytes) = layout.bytes_of(piece)
         {
             put(bytes, 0, &index);

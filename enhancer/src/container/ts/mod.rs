@@ -13,9 +13,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::{
-    AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack,
-};
+use super::{AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack};
 use crate::h264::{annex_b_nals, nal, nal_type};
 use packet::{Header, PACKET_BYTES, packets};
 use psi::{Program, Stream};

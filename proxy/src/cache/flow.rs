@@ -1,0 +1,168 @@
+//! An object on its way: bytes that are sent while the rest is being made.
+//!
+//! One maker puts pieces in, any number of readers take them out, each at its own pace and from the beginning. Only the whole
+//! is ever cached; what breaks off midway breaks off for its readers too, so that none takes a part for the whole.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+/// An object whose first bytes are there.
+#[derive(Debug)]
+pub struct Flow {
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// For how long it will be fresh when it is whole.
+    pub fresh_for: Duration,
+    pieces: Mutex<Vec<Bytes>>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    /// Pieces that are there.
+    pieces: usize,
+    end: Option<FlowEnd>,
+}
+
+/// How a flow ended.
+#[derive(Debug, Clone)]
+pub enum FlowEnd {
+    /// All of it is there; made by this model (or `plain`).
+    Whole {
+        /// A model's id, or `plain`.
+        made_by: Arc<str>,
+    },
+    /// No more will come, and what came is not all.
+    Broken,
+}
+
+impl Flow {
+    /// Nothing has come yet.
+    #[must_use]
+    pub fn new(content_type: &'static str, fresh_for: Duration) -> Arc<Self> {
+        let (state, _) = watch::channel(State { pieces: 0, end: None });
+        Arc::new(Self { content_type, fresh_for, pieces: Mutex::default(), state })
+    }
+
+    /// The next piece; gives whether it was the first. Never blocks.
+    pub fn push(&self, piece: Bytes) -> bool {
+        let count = {
+            let mut pieces = self.pieces();
+            pieces.push(piece);
+            pieces.len()
+        };
+        self.state.send_modify(|state| state.pieces = count);
+        count == 1
+    }
+
+    /// Nothing more comes. The first end counts.
+    pub fn end(&self, end: FlowEnd) {
+        self.state.send_modify(|state| {
+            state.end.get_or_insert(end);
+        });
+    }
+
+    /// Whether some of it may have been sent.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.state.borrow().pieces > 0
+    }
+
+    /// A reader of all of it.
+    #[must_use]
+    pub fn reader(self: &Arc<Self>) -> FlowReader {
+        FlowReader { flow: Arc::clone(self), state: self.state.subscribe(), at: 0 }
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, Vec<Bytes>> {
+        // A push is one step: a panic elsewhere leaves the list whole.
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes pieces out of a [`Flow`].
+#[derive(Debug, Clone)]
+pub struct FlowReader {
+    flow: Arc<Flow>,
+    state: watch::Receiver<State>,
+    at: usize,
+}
+
+impl FlowReader {
+    /// The next piece, waiting for it if need be, or how it ended.
+    ///
+    /// # Errors
+    /// The end.
+    pub async fn next(&mut self) -> Result<Bytes, FlowEnd> {
+        loop {
+            if let Some(piece) = self.flow.pieces().get(self.at) {
+                self.at += 1;
+                return Ok(piece.clone());
+            }
+            let at = self.at;
+            let news = self.state.wait_for(|state| state.pieces > at || state.end.is_some()).await;
+            match news.map(|state| (state.pieces > at, state.end.clone())) {
+                Ok((true, _)) => {}
+                Ok((false, end)) => return Err(end.unwrap_or(FlowEnd::Broken)),
+                Err(_) => return Err(FlowEnd::Broken),
+            }
+        }
+    }
+}
+
+/// The maker's end of a flow: if it is dropped before the end was told, the flow broke.
+#[derive(Debug)]
+pub struct Inlet(pub Arc<Flow>);
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.0.end(FlowEnd::Broken);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    async fn all(mut reader: FlowReader) -> (Vec<u8>, FlowEnd) {
+        let mut bytes = Vec::new();
+        loop {
+            match reader.next().await {
+                Ok(piece) => bytes.extend(piece),
+                Err(end) => return (bytes, end),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_reader_gets_all_of_it_whenever_it_comes() {
+        let flow = Flow::new("video/mp2t", Duration::ZERO);
+        let early = tokio::spawn(all(flow.reader()));
+        tokio::task::yield_now().await;
+        assert!(flow.push(Bytes::from_static(b"one ")));
+        let midway = tokio::spawn(all(flow.reader()));
+        tokio::task::yield_now().await;
+        assert!(!flow.push(Bytes::from_static(b"two")));
+        flow.end(FlowEnd::Whole { made_by: "m".into() });
+        flow.end(FlowEnd::Broken);
+        for reader in [early, midway, tokio::spawn(all(flow.reader()))] {
+            let (bytes, end) = reader.await.unwrap();
+            assert_eq!(bytes, b"one two");
+            assert!(matches!(end, FlowEnd::Whole { made_by } if &*made_by == "m"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_its_maker_forgets_is_broken() {
+        let flow = Flow::new("video/mp2t", Duration::ZERO);
+        let inlet = Inlet(Arc::clone(&flow));
+        flow.push(Bytes::from_static(b"part"));
+        drop(inlet);
+        let (bytes, end) = all(flow.reader()).await;
+        assert!(bytes == b"part" && matches!(end, FlowEnd::Broken));
+    }
+}
