@@ -101,6 +101,9 @@ impl Lane {
         };
         // No tier fits, or none that would has a session yet.
         let is_plain = session.is_none();
+        let made_by = session
+            .as_ref()
+            .map_or_else(|| "plain".to_owned(), |session| session.model().identity.id.clone());
         let Self { scalers, pool, number, plain, .. } = self;
         let network = session.as_mut().and_then(|session| session.network());
         let size = (request.spec.width, request.spec.height);
@@ -124,7 +127,13 @@ impl Lane {
                 Ok(Sink {
                     encoder: Encoder::open(&settings)?,
                     splicer: source.splicer()?,
-                    outlet: Outlet::new(pieces, timeline.len(), media_seconds, self.config.stream_pace),
+                    outlet: Outlet::new(
+                        pieces,
+                        made_by,
+                        timeline.len(),
+                        media_seconds,
+                        self.config.stream_pace,
+                    ),
                     splice_seconds: 0.0,
                     pool: pool.clone(),
                     size,

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-/// Gets the pieces of a segment in order; together they are [`crate::EnhancedSegment::bytes`]. Called from the enhancer's threads: must
-/// not block.
-pub type Pieces = Box<dyn FnMut(Bytes) + Send>;
+/// Gets the pieces of a segment in order; together they are [`crate::EnhancedSegment::bytes`]. The text says what makes them: a model's
+/// id, or `plain`. Called from the enhancer's threads: must not block.
+pub type Pieces = Box<dyn FnMut(Bytes, &str) + Send>;
 
 /// Pictures after which the pace of making is believed.
 const TELLING_PICTURES: usize = 8;
@@ -21,6 +21,7 @@ const PIECE_BYTES: usize = 16 << 10;
 
 pub(crate) struct Outlet {
     pieces: Option<Pieces>,
+    made_by: String,
     bytes: Vec<u8>,
     /// What of `bytes` has been handed out.
     sent: usize,
@@ -33,10 +34,17 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
-    /// For a segment of `pictures` that last `media_seconds`; without `pieces` it only collects.
-    pub(crate) fn new(pieces: Option<Pieces>, pictures: usize, media_seconds: f64, pace: f64) -> Self {
+    /// For a segment of `pictures` that last `media_seconds`, made by a model or `plain`; without `pieces` it only collects.
+    pub(crate) fn new(
+        pieces: Option<Pieces>,
+        made_by: String,
+        pictures: usize,
+        media_seconds: f64,
+        pace: f64,
+    ) -> Self {
         Self {
             pieces,
+            made_by,
             bytes: Vec::new(),
             sent: 0,
             is_open: false,
@@ -83,7 +91,7 @@ impl Outlet {
         if let (Some(pieces), Some(news)) = (&mut self.pieces, self.bytes.get(self.sent..))
             && !news.is_empty()
         {
-            pieces(Bytes::copy_from_slice(news));
+            pieces(Bytes::copy_from_slice(news), &self.made_by);
             self.sent = self.bytes.len();
         }
     }
@@ -99,8 +107,8 @@ mod tests {
     fn run(pace: f64, media_seconds: f64) -> (Vec<usize>, Bytes) {
         let got: Arc<Mutex<Vec<Bytes>>> = Arc::default();
         let taker = Arc::clone(&got);
-        let pieces: Pieces = Box::new(move |piece| taker.lock().unwrap().push(piece));
-        let mut outlet = Outlet::new(Some(pieces), 20, media_seconds, pace);
+        let pieces: Pieces = Box::new(move |piece, _| taker.lock().unwrap().push(piece));
+        let mut outlet = Outlet::new(Some(pieces), "model".into(), 20, media_seconds, pace);
         for picture in 0..20 {
             outlet.buffer().extend(vec![picture; 20 << 10]);
             outlet.one_more_picture();
@@ -128,7 +136,7 @@ mod tests {
 
     #[test]
     fn without_a_taker_it_collects() {
-        let mut outlet = Outlet::new(None, 1, 1.0, 2.0);
+        let mut outlet = Outlet::new(None, "plain".into(), 1, 1.0, 2.0);
         outlet.buffer().extend(b"all");
         outlet.one_more_picture();
         assert_eq!(outlet.finish(), "all");

@@ -350,8 +350,7 @@ async fn send_flow(session: &mut Session, context: &mut Context, mut flow: FlowR
                 let written = session.write_response_body(Some(piece), false).await;
                 written.map_err(|error| error.into_down())?;
             }
-            Err(FlowEnd::Whole { made_by }) => {
-                context.made_by = Some(made_by);
+            Err(FlowEnd::Whole) => {
                 return session.write_response_body(None, true).await.map_err(|error| error.into_down());
             }
             Err(FlowEnd::Broken) => {

@@ -3,7 +3,7 @@
 //! One maker puts pieces in, any number of readers take them out, each at its own pace and from the beginning. Only the whole
 //! is ever cached; what breaks off midway breaks off for its readers too, so that none takes a part for the whole.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ pub struct Flow {
     pub content_type: &'static str,
     /// For how long it will be fresh when it is whole.
     pub fresh_for: Duration,
+    made_by: OnceLock<Arc<str>>,
     pieces: Mutex<Vec<Bytes>>,
     state: watch::Sender<State>,
 }
@@ -28,13 +29,10 @@ struct State {
 }
 
 /// How a flow ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowEnd {
-    /// All of it is there; made by this model (or `plain`).
-    Whole {
-        /// A model's id, or `plain`.
-        made_by: Arc<str>,
-    },
+    /// All of it is there.
+    Whole,
     /// No more will come, and what came is not all.
     Broken,
 }
@@ -44,11 +42,12 @@ impl Flow {
     #[must_use]
     pub fn new(content_type: &'static str, fresh_for: Duration) -> Arc<Self> {
         let (state, _) = watch::channel(State { pieces: 0, end: None });
-        Arc::new(Self { content_type, fresh_for, pieces: Mutex::default(), state })
+        Arc::new(Self { content_type, fresh_for, made_by: OnceLock::new(), pieces: Mutex::default(), state })
     }
 
-    /// The next piece; gives whether it was the first. Never blocks.
-    pub fn push(&self, piece: Bytes) -> bool {
+    /// The next piece, made by a model (its id) or `plain`; gives whether it was the first. Never blocks.
+    pub fn push(&self, piece: Bytes, made_by: &str) -> bool {
+        self.made_by.get_or_init(|| made_by.into());
         let count = {
             let mut pieces = self.pieces();
             pieces.push(piece);
@@ -56,6 +55,12 @@ impl Flow {
         };
         self.state.send_modify(|state| state.pieces = count);
         count == 1
+    }
+
+    /// What makes it: a model's id, or `plain`. `None` before the first piece.
+    #[must_use]
+    pub fn made_by(&self) -> Option<&Arc<str>> {
+        self.made_by.get()
     }
 
     /// Nothing more comes. The first end counts.
@@ -104,7 +109,7 @@ impl FlowReader {
             }
             let at = self.at;
             let news = self.state.wait_for(|state| state.pieces > at || state.end.is_some()).await;
-            match news.map(|state| (state.pieces > at, state.end.clone())) {
+            match news.map(|state| (state.pieces > at, state.end)) {
                 Ok((true, _)) => {}
                 Ok((false, end)) => return Err(end.unwrap_or(FlowEnd::Broken)),
                 Err(_) => return Err(FlowEnd::Broken),
@@ -143,16 +148,16 @@ mod tests {
         let flow = Flow::new("video/mp2t", Duration::ZERO);
         let early = tokio::spawn(all(flow.reader()));
         tokio::task::yield_now().await;
-        assert!(flow.push(Bytes::from_static(b"one ")));
+        assert!(flow.push(Bytes::from_static(b"one "), "m"));
         let midway = tokio::spawn(all(flow.reader()));
         tokio::task::yield_now().await;
-        assert!(!flow.push(Bytes::from_static(b"two")));
-        flow.end(FlowEnd::Whole { made_by: "m".into() });
+        assert!(!flow.push(Bytes::from_static(b"two"), "m"));
+        flow.end(FlowEnd::Whole);
         flow.end(FlowEnd::Broken);
         for reader in [early, midway, tokio::spawn(all(flow.reader()))] {
             let (bytes, end) = reader.await.unwrap();
             assert_eq!(bytes, b"one two");
-            assert!(matches!(end, FlowEnd::Whole { made_by } if &*made_by == "m"));
+            assert_eq!(end, FlowEnd::Whole);
         }
     }
 
@@ -160,9 +165,9 @@ mod tests {
     async fn what_its_maker_forgets_is_broken() {
         let flow = Flow::new("video/mp2t", Duration::ZERO);
         let inlet = Inlet(Arc::clone(&flow));
-        flow.push(Bytes::from_static(b"part"));
+        flow.push(Bytes::from_static(b"part"), "m");
         drop(inlet);
         let (bytes, end) = all(flow.reader()).await;
-        assert!(bytes == b"part" && matches!(end, FlowEnd::Broken));
+        assert_eq!((bytes.as_slice(), end), (b"part".as_slice(), FlowEnd::Broken));
     }
 }

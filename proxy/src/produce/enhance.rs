@@ -100,8 +100,8 @@ fn hold() -> Vec<Bytes> {
 /// What takes a segment's bytes as they come, and shows those who wait that there are some.
 fn pieces(job: &Job<'_>, flow: Option<&Arc<Flow>>) -> Option<Pieces> {
     let (flow, early) = (Arc::clone(flow?), job.early.clone());
-    Some(Box::new(move |piece| {
-        if flow.push(piece) {
+    Some(Box::new(move |piece, made_by| {
+        if flow.push(piece, made_by) {
             early.show(Ok((Product::Flowing(Arc::clone(&flow)), Outcome::Made)));
         }
     }))

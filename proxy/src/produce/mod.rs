@@ -315,7 +315,7 @@ impl Shared {
             MadeBy::Untouched => "untouched".into(),
         };
         if let Some(Inlet(flow)) = &inlet {
-            flow.end(FlowEnd::Whole { made_by: Arc::clone(&made_by) });
+            flow.end(FlowEnd::Whole);
         }
         let object = NewObject {
             bytes: seal(cipher, enhanced.bytes).await?,

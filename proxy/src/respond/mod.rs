@@ -113,8 +113,10 @@ pub fn flowing(request: &HeaderMap, flow: &Arc<Flow>, outcome: Outcome) -> Answe
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_CONTROL, value(&format!("public, max-age={seconds}")));
     headers.insert(AGE, HeaderValue::from_static("0"));
-    CacheStatus { outcome, ttl_seconds: Some(seconds), detail: None }.append_to(headers);
+    let detail = flow.made_by().map(|made_by| &**made_by);
+    CacheStatus { outcome, ttl_seconds: Some(seconds), detail }.append_to(headers);
     cors::allow(request, headers);
+    answer.made_by = flow.made_by().cloned();
     answer.flow = Some(flow.reader());
     answer
 }

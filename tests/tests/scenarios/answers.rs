@@ -11,7 +11,9 @@ async fn an_enhanced_segment_answers_every_kind_of_question() {
     let world = serve_at_leisure(&clips::vod_ts().await.unwrap()).await;
     let (player, _, media) = open_enhanced(&world).await;
     let url = segment_url(&media, 1);
+    let cold = player.get_ok(&url, &[]).await.unwrap();
     let whole = player.get_ok(&url, &[]).await.unwrap();
+    assert_eq!(cold.body, whole.body);
     assert_eq!(whole.header("content-length"), whole.body.len().to_string());
     assert_eq!(whole.header("accept-ranges"), "bytes");
     assert_eq!(whole.header("content-encoding"), "", "segments are not compressed");
