@@ -1,9 +1,9 @@
 """Published super-resolution networks as ONNX graphs, x2 on luma, bytes in and bytes out.
 
-No package registry has their trained weights under a licence that allows redistribution, so the weights are
-arbitrary (seeded, scaled as for training, so that activations stay in range and no denormal slows anything): speed
-does not depend on them, quality is not asked. FSRCNN(d,s,m): Dong et al., ECCV 2016; ESPCN: Shi et al., CVPR 2016.
-Conversion from bytes and back is part of the graph, as a careful user would have it.
+No package was found that carries their trained weights, so the weights are arbitrary (seeded, scaled as for
+training, so that activations stay in range and no denormal slows anything): speed does not depend on them, quality
+is not asked. FSRCNN(d,s,m): Dong et al., ECCV 2016; ESPCN: Shi et al., CVPR 2016. Conversion from bytes and back is
+part of the graph, as a careful user would have it.
 """
 
 import numpy as np

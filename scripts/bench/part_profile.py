@@ -82,7 +82,7 @@ def enhance(setting, clip, what, perf):
 def serving(setting, clip, perf, seconds):
     """The edge while wrk asks: cached, then passed through."""
     rows = []
-    with servers(setting, clip) as (edge, _, _, cached, _, passed):
+    with servers(setting, clip) as (_, edge, _, _, cached, _, passed):
         for name, url in (("cached", cached), ("passed", f"{edge.url}{passed}")):
             data = setting.scratch / "perf.data"
             load = ["wrk", "-t1", "-c16", f"-d{seconds}s", url]

@@ -63,8 +63,10 @@ def speeds(plt, part):
     axes.set_yticks(range(len(rows)), [row["label"] for row in rows])
     for at, row in enumerate(rows):
         share = row["to_floor"]["median"]
-        label = f"  {row['real_time']['median']:.2f}x" + (f", {share:.2f} of the floor" if share is not None else "")
-        axes.text(row["real_time"]["max"], at, label, va="center", fontsize=8, color=INK, backgroundcolor="white")
+        label = f"{row['real_time']['median']:.2f}x" + (f", {share:.2f} of the floor" if share is not None else "")
+        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 8, "color": INK}
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axes.annotate(label, (row["real_time"]["max"], at), bbox=box, **beside)
     axes.set_xlim(0, max(row["real_time"]["max"] for row in rows) * 1.35)
     axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlabel("times real time (dotted: real time; whiskers: range over rounds)")

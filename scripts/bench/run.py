@@ -2,7 +2,7 @@
 """The benchmark: Acuity beside its peers, in one run, on one machine.
 
   scripts/bench/run.py                         everything (some forty minutes on two cores)
-  scripts/bench/run.py --quick                 a look at everything in some two minutes
+  scripts/bench/run.py --quick                 a look at everything in some three minutes
   scripts/bench/run.py --parts end-to-end,serving
   make bench [PARTS=...] [QUICK=1]             the same, after setup
 
@@ -53,7 +53,7 @@ def arguments(given=None):
     )
     parser.add_argument("--parts", default="all", help=f"all, or some of {','.join(PARTS)}")
     parser.add_argument(
-        "--quick", action="store_true", help="small inputs, few rounds, tiers s and m: about two minutes"
+        "--quick", action="store_true", help="small inputs, few rounds, tiers s and m: about three minutes"
     )
     parser.add_argument("--clip", type=Path, help="source of the inputs [default: the sample film]")
     parser.add_argument("--rounds", type=int, help="interleaved rounds [default: 5, quick: 2]")
