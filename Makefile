@@ -3,12 +3,13 @@
 
 .DEFAULT_GOAL := help
 export ORIGIN
-.PHONY: help setup build run test lint format clean-media
+.PHONY: help setup build run test bench lint format clean-media
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run ORIGIN=https://origin.example/path   puts the edge before your own origin instead"
+	@echo "  make bench PARTS=end-to-end,serving QUICK=1 CLIP=film.mp4   parts of the bench, a quick one, on your own clip"
 
 setup: ## install what is missing: build tools, FFmpeg's libraries, ONNX Runtime
 	@scripts/setup.sh run
@@ -22,6 +23,13 @@ run: ## a real film through the edge, a table of what it gained, and a page that
 
 test: ## every test there is: Rust, trainer, browser
 	@scripts/test.sh
+
+bench: ## speed beside FFmpeg, public networks and nginx: tables, JSON and pictures in .acuity/bench
+	@scripts/setup.sh build
+	@CLIP='$(CLIP)' scripts/bench/setup.sh
+	cargo build --release --package acuity
+	.acuity/trainer/bin/python scripts/bench/run.py $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--quick) \
+	  $(if $(CLIP),--clip '$(CLIP)') $(BENCH)
 
 lint: ## formatting and clippy, as the tests demand them
 	cargo fmt --all --check

@@ -62,6 +62,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "KBPS", value_parser = clap::value_parser!(u32).range(50..=50_000))]
     max_kbps: Option<u32>,
 
+    /// Also write an account of the run as JSON: seconds a stage, times of single segments, memory, what made the pictures
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
     #[command(flatten)]
     places: Places,
 }
@@ -119,6 +123,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     remux::join(&joined, &args.output).map_err(|error| Failure::Running(with_causes(&error)))?;
     let bytes = std::fs::metadata(&args.output).map(|file| file.len()).unwrap_or_default();
     eprint!("{}", summary.text(&args.output, bytes));
+    if let Some(path) = &args.json {
+        let account = summary.account((rendition.facts.width, rendition.facts.height), &spec, bytes);
+        std::fs::write(path, format!("{account:#}\n"))
+            .map_err(|error| Failure::Running(format!("cannot write {}: {error}", path.display())))?;
+    }
     Ok(())
 }
 

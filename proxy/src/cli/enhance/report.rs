@@ -1,12 +1,13 @@
 //! What `acuity enhance` says at the end: frames, speed, where the time went, what made the pictures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use acuity_enhancer::{MadeBy, Report, StageSeconds, Upscaler};
+use acuity_enhancer::{MadeBy, RenditionSpec, Report, StageSeconds, Upscaler};
 use acuity_models::Catalogue;
+use serde_json::{Value, json};
 
 /// Sums over all segments.
 pub(super) struct Summary {
@@ -21,7 +22,16 @@ pub(super) struct Summary {
     stages: StageSeconds,
     made_by: BTreeMap<String, u32>,
     fallbacks: BTreeMap<&'static str, u32>,
+    /// Wall clock of each segment from dequeue to finished bytes, in the order of the film.
+    segment_seconds: Vec<f64>,
+    /// Execution providers that ran a network.
+    providers: BTreeSet<&'static str>,
+    /// Processor seconds (user, system) of the process when the clock started, then those in between.
+    processor_seconds: Option<(f64, f64)>,
 }
+
+/// Of the account's shape; grows when a key changes its meaning or goes, not when one is added.
+const ACCOUNT_FORMAT: u32 = 1;
 
 impl Summary {
     /// Starts the clock.
@@ -37,12 +47,17 @@ impl Summary {
             stages: StageSeconds::default(),
             made_by: BTreeMap::new(),
             fallbacks: BTreeMap::new(),
+            segment_seconds: Vec::new(),
+            providers: BTreeSet::new(),
+            processor_seconds: processor_seconds(),
         }
     }
 
     /// Stops the clock.
     pub(super) fn end(&mut self) {
         self.took = self.started.elapsed();
+        let between = |(user, system): (f64, f64), now: (f64, f64)| (now.0 - user, now.1 - system);
+        self.processor_seconds = self.processor_seconds.zip(processor_seconds()).map(|(a, b)| between(a, b));
     }
 
     /// One more segment.
@@ -59,6 +74,12 @@ impl Summary {
         sum.scale += more.scale;
         sum.encode += more.encode;
         sum.mux += more.mux;
+        sum.queue += more.queue;
+        sum.total += more.total;
+        self.segment_seconds.push(more.total);
+        if let MadeBy::Model { provider, .. } = &report.made_by {
+            self.providers.insert(provider);
+        }
         let made_by = match &report.made_by {
             MadeBy::Model { id, provider, precision, .. } => format!("{id} on {provider}, {precision}"),
             MadeBy::Plain => "bicubic".to_owned(),
@@ -119,6 +140,70 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// The same for programs. `seconds` is the clock from the first segment's request to the last one's bytes, models loaded and
+    /// warmed before; processor seconds are of the same time, memory is the process's peak.
+    pub(super) fn account(&self, source: (u32, u32), spec: &RenditionSpec, output_bytes: u64) -> Value {
+        let StageSeconds { queue, demux, decode, infer, scale, encode, mux, total } = self.stages;
+        let mut sorted = self.segment_seconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (user, system) = self.processor_seconds.unzip();
+        json!({
+            "format": ACCOUNT_FORMAT,
+            "acuity": env!("CARGO_PKG_VERSION"),
+            "source": {"width": source.0, "height": source.1, "video_bytes": self.source_bytes},
+            "output": {
+                "width": spec.width,
+                "height": spec.height,
+                "frame_rate_milli": spec.frame_rate_milli,
+                "max_video_kbps": spec.max_video_kbps,
+                "bytes": output_bytes,
+            },
+            "seconds": self.took.as_secs_f64(),
+            "media_seconds": self.media_seconds,
+            "segments": self.segments,
+            "frames": self.frames,
+            "held_frames": self.held,
+            "stage_seconds": {
+                "queue": queue, "demux": demux, "decode": decode, "infer": infer,
+                "scale": scale, "encode": encode, "mux": mux, "total": total,
+            },
+            "segment_seconds": self.segment_seconds,
+            "segment_seconds_p50": percentile(&sorted, 0.50),
+            "segment_seconds_p95": percentile(&sorted, 0.95),
+            "processor_seconds": {"user": user, "system": system},
+            "peak_resident_bytes": peak_resident_bytes(),
+            "made_by": self.made_by,
+            "providers": self.providers,
+            "fallbacks": self.fallbacks,
+        })
+    }
+}
+
+/// The value below which `part` of them lie, by nearest rank.
+fn percentile(sorted: &[f64], part: f64) -> Option<f64> {
+    let rank = (part * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// User and system seconds of this process, ended threads included. `None` where there is no /proc.
+fn processor_seconds() -> Option<(f64, f64)> {
+    // Linux counts in hundredths on every architecture (USER_HZ, proc(5)).
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The command's name, in parentheses, may hold spaces. Fields 14 and 15 of the line are 12 and 13 after it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut seconds = || fields.next()?.parse::<u64>().ok().map(|ticks| ticks as f64 / TICKS_A_SECOND);
+    Some((seconds()?, seconds()?))
+}
+
+/// Peak resident set of this process. `None` where there is no /proc.
+fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 /// What enlarges, in words.
 pub(super) fn with_what(upscaler: &Upscaler, catalogue: &Catalogue) -> String {
     match upscaler {
@@ -133,6 +218,7 @@ pub(super) fn with_what(upscaler: &Upscaler, catalogue: &Catalogue) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -144,12 +230,13 @@ mod tests {
             held_frames: 1,
             made_by: MadeBy::Plain,
             fallback: None,
-            stages: StageSeconds { decode: 0.5, encode: 0.25, ..StageSeconds::default() },
+            stages: StageSeconds { decode: 0.5, encode: 0.25, total: 0.25, ..StageSeconds::default() },
             source_bytes: 1 << 20,
             media_seconds: 2.0,
         };
         summary.add(&report);
-        summary.add(&report);
+        summary.add(&Report { stages: StageSeconds { total: 0.75, ..report.stages }, ..report });
+        summary.end();
         summary.took = Duration::from_secs(2);
         let text = summary.text(Path::new("out.mp4"), 4 << 20);
         for words in [
@@ -162,5 +249,45 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}\n{text}");
         }
+        let spec = RenditionSpec {
+            width: 1280,
+            height: 720,
+            scale: 2,
+            frame_rate_milli: 30_000,
+            max_video_kbps: 4500,
+            upscaler: Upscaler::Bicubic,
+        };
+        let account = summary.account((640, 360), &spec, 4 << 20);
+        for (pointer, value) in [
+            ("/format", json!(1)),
+            ("/seconds", json!(2.0)),
+            ("/frames", json!(120)),
+            ("/stage_seconds/decode", json!(1.0)),
+            ("/stage_seconds/total", json!(1.0)),
+            ("/segment_seconds", json!([0.25, 0.75])),
+            ("/segment_seconds_p50", json!(0.25)),
+            ("/segment_seconds_p95", json!(0.75)),
+            ("/output/max_video_kbps", json!(4500)),
+            ("/made_by/bicubic", json!(2)),
+            ("/providers", json!([])),
+        ] {
+            assert_eq!(account.pointer(pointer), Some(&value), "{pointer} {account:#}");
+        }
+    }
+
+    #[test]
+    fn nearest_rank() {
+        assert_eq!(percentile(&[], 0.5), None);
+        let values: Vec<f64> = (1..=20).map(f64::from).collect();
+        assert_eq!(percentile(&values, 0.5), Some(10.0));
+        assert_eq!(percentile(&values, 0.95), Some(19.0));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_process_is_measured() {
+        assert!(peak_resident_bytes().is_some_and(|bytes| bytes > 1 << 20));
+        let (user, system) = processor_seconds().unwrap();
+        assert!(user >= 0.0 && system >= 0.0);
     }
 }
