@@ -12,6 +12,8 @@ use crate::codec::{Decoder, Encoder, EncoderSettings};
 use crate::container::{SourceSegment, VideoTrack};
 use crate::feed::{Feed, Sink, lead_in};
 use crate::library::{Hand, Library};
+use crate::luma::{self, Base, Luma, Memory};
+use crate::model::Session;
 use crate::outlet::{Outlet, Pieces};
 use crate::pipeline;
 use crate::probe::require_supported;
@@ -29,6 +31,7 @@ pub(crate) struct Lane {
     config: Arc<EnhancerConfig>,
     library: Arc<Library>,
     scalers: Scalers,
+    memory: Memory,
     pool: PicturePool,
     /// What decoder, plain scaler and encoder cost.
     plain: Cost,
@@ -41,6 +44,7 @@ impl Lane {
             config,
             library,
             scalers: Scalers::default(),
+            memory: Memory::default(),
             pool: PicturePool::default(),
             plain: Cost::estimate(PLAIN_SECONDS_PER_PIXEL),
         }
@@ -92,11 +96,11 @@ impl Lane {
             passed_over.relax();
         }
         let instead = hand.fallback;
-        let mut session = match choice {
+        let (mut session, mut base) = match choice {
             Choice::Tier(place) => hand.pick(place, &self.library),
             Choice::Plain => {
                 drop(hand);
-                None
+                (None, None)
             }
         };
         // No tier fits, or none that would has a session yet.
@@ -104,11 +108,15 @@ impl Lane {
         let made_by = session
             .as_ref()
             .map_or_else(|| "plain".to_owned(), |session| session.model().identity.id.clone());
-        let Self { scalers, pool, number, plain, .. } = self;
-        let network = session.as_mut().and_then(|session| session.network());
+        let Self { scalers, memory, pool, number, plain, config, .. } = self;
+        let share = config.detail_share;
+        base = base.filter(|base| session.as_ref().is_some_and(|dear| goes_with(dear, base, share, request)));
+        let base = base.as_mut().and_then(Session::network).map(|network| Base { network, share });
+        let network = session.as_mut().and_then(Session::network);
+        let luma = network.map(|network| Luma::new(network, base, memory));
         let size = (request.spec.width, request.spec.height);
         let mut stage = Upscale::new(
-            network,
+            luma,
             scalers,
             pool.clone(),
             size,
@@ -190,6 +198,13 @@ impl Lane {
         };
         Ok(EnhancedSegment { bytes, report })
     }
+}
+
+/// Whether a session is worth being spared most of its work by a cheaper one.
+fn goes_with(dear: &Session, base: &Session, share: f64, request: &EnhanceRequest) -> bool {
+    let scale = request.spec.scale.max(1);
+    let size = ((request.spec.width / scale) as usize, (request.spec.height / scale) as usize);
+    luma::is_worthwhile(dear.model().proof_seconds, base.model().proof_seconds, share, size)
 }
 
 fn encoder_settings(

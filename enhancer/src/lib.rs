@@ -27,6 +27,7 @@ mod inference;
 mod lane;
 mod library;
 mod loader;
+mod luma;
 mod metrics;
 mod model;
 mod offered;

@@ -256,12 +256,18 @@ impl Library {
 }
 
 impl Hand {
-    /// The session of the tier at `place`, or of the best below it that has one. All others go back.
-    pub(crate) fn pick(self, place: usize, library: &Library) -> Option<Session> {
+    /// The session of the tier at `place`, or of the best below it that has one, and that of the cheapest tier if it is another. All
+    /// others go back.
+    pub(crate) fn pick(self, place: usize, library: &Library) -> (Option<Session>, Option<Session>) {
         if let Some((model, None)) = self.tiers.get(place) {
             library.wish(model);
         }
-        self.tiers.into_iter().take(place + 1).filter_map(|(_, session)| session).next_back()
+        let mut tiers = self.tiers.into_iter().take(place + 1).map(|(_, session)| session);
+        let cheapest = tiers.next().flatten();
+        match tiers.flatten().next_back() {
+            Some(session) => (Some(session), cheapest),
+            None => (cheapest, None),
+        }
     }
 }
 

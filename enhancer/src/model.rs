@@ -52,6 +52,8 @@ pub(crate) struct Model {
     files: Files,
     /// How it is run on this machine.
     pub(crate) engine: Engine,
+    /// Seconds for an output pixel of a whole picture, when it proved itself.
+    pub(crate) proof_seconds: f64,
     sessions: Mutex<Sessions>,
 }
 
@@ -91,7 +93,8 @@ impl Model {
             last_run: Instant::now(),
             cost: Cost::estimate(seconds_per_pixel),
         };
-        Self { identity, files, engine, sessions: Mutex::new(sessions) }
+        let proof_seconds = seconds_per_pixel;
+        Self { identity, files, engine, proof_seconds, sessions: Mutex::new(sessions) }
     }
 
     /// The file that has this digest, if it is one of the model's.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::codec::{ChromaScaler, Picture, PlainScaler};
-use crate::inference::Network;
+use crate::luma::Luma;
 use crate::pipeline::{Emit, Placed, Stage};
 use crate::{EnhanceError, FallbackReason};
 
@@ -50,7 +50,7 @@ pub(crate) struct Scalers {
 
 /// Enlarges the pictures of one segment.
 pub(crate) struct Upscale<'a> {
-    network: Option<&'a mut Network>,
+    luma: Option<Luma<'a>>,
     scalers: &'a mut Scalers,
     pool: PicturePool,
     size: (u32, u32),
@@ -73,10 +73,10 @@ pub(crate) struct Upscale<'a> {
 }
 
 impl<'a> Upscale<'a> {
-    /// `size` is the output's; `network` enlarges by `scale`; the segment has `pictures`, each of which takes
+    /// `size` is the output's; `luma` enlarges by `scale`; the segment has `pictures`, each of which takes
     /// `plain_seconds` without a network.
     pub(crate) fn new(
-        network: Option<&'a mut Network>,
+        luma: Option<Luma<'a>>,
         scalers: &'a mut Scalers,
         pool: PicturePool,
         size: (u32, u32),
@@ -85,7 +85,7 @@ impl<'a> Upscale<'a> {
         (pictures, plain_seconds): (usize, f64),
     ) -> Self {
         Self {
-            network,
+            luma,
             scalers,
             pool,
             size,
@@ -131,7 +131,7 @@ impl<'a> Upscale<'a> {
 
     /// Luma by the network; whether it did.
     fn by_network(&mut self, from: &Picture, to: &mut Picture) -> bool {
-        if self.network.is_none() {
+        if self.luma.is_none() {
             return false;
         }
         let reason = if (from.width() * self.scale, from.height() * self.scale) != self.size {
@@ -142,8 +142,8 @@ impl<'a> Upscale<'a> {
             FallbackReason::DeadlineShort
         } else {
             let started = Instant::now();
-            let result = match &mut self.network {
-                Some(network) => network.run(from.plane(0), to.plane_mut(0)),
+            let result = match &mut self.luma {
+                Some(luma) => luma.enlarge(from.plane(0), to.plane_mut(0), from.is_key()),
                 None => return false,
             };
             self.infer_seconds += started.elapsed().as_secs_f64();
@@ -156,7 +156,7 @@ impl<'a> Upscale<'a> {
             }
         };
         self.fallback.get_or_insert(reason);
-        self.network = None;
+        self.luma = None;
         false
     }
 }

@@ -57,6 +57,11 @@ impl Picture {
         self.0.height()
     }
 
+    /// Whether it was coded without reference to others, where a decoder made it.
+    pub(crate) fn is_key(&self) -> bool {
+        self.0.is_key()
+    }
+
     /// Whether the planes are 8-bit 4:2:0, the only layout the frame path takes.
     pub(crate) fn is_planar_420(&self) -> bool {
         matches!(self.0.format(), Pixel::YUV420P | Pixel::YUVJ420P) && self.is_allocated()

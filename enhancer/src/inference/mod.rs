@@ -21,7 +21,7 @@ use ort::session::builder::GraphOptimizationLevel;
 
 pub(crate) use choice::{Engine, Files};
 pub(crate) use embedder::Embedder;
-pub(crate) use network::{InferenceError, Network};
+pub(crate) use network::{InferenceError, Network, Window};
 
 use crate::StartError;
 

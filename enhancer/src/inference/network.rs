@@ -37,8 +37,8 @@ pub(crate) struct Network {
     session: Session,
     contract: TensorContract,
     overlay: Option<Overlay>,
-    /// Input of the last size that was run.
-    input: Option<(usize, usize, Tensor<u8>)>,
+    /// Input of the last shape that was run: windows, width, height.
+    input: Option<([usize; 3], Tensor<u8>)>,
 }
 
 impl Network {
@@ -55,29 +55,52 @@ impl Network {
         Ok(Self { session, contract: contract.clone(), overlay, input: None })
     }
 
-    pub(super) fn scale(&self) -> usize {
+    pub(crate) fn scale(&self) -> usize {
         self.contract.scale as usize
     }
 
     /// Enlarges a luma plane into `target`, which is `scale` times as wide and high.
     pub(crate) fn run(&mut self, source: Plane<'_>, mut target: PlaneMut<'_>) -> Result<(), InferenceError> {
-        let (width, height) = (source.width, source.height);
-        let scale = self.contract.scale as usize;
-        if (target.width, target.height) != (width * scale, height * scale) {
+        let whole = Window { x: 0, y: 0, width: source.width, height: source.height };
+        self.infer(source, &[whole], 0, &mut target)?;
+        self.finish(source, &mut target);
+        Ok(())
+    }
+
+    /// Enlarges windows of a luma plane, all of one size, in one go, each with the `halo` low pixels around it that its edge
+    /// pixels depend on. They may reach beyond the picture. The rest of `target` stays as it is.
+    pub(crate) fn infer(
+        &mut self,
+        source: Plane<'_>,
+        windows: &[Window],
+        halo: usize,
+        target: &mut PlaneMut<'_>,
+    ) -> Result<(), InferenceError> {
+        let scale = self.scale();
+        let Some(&Window { width, height, .. }) = windows.first() else { return Ok(()) };
+        let fits = |window: &Window| {
+            (window.width, window.height) == (width, height)
+                && window.x < source.width
+                && window.y < source.height
+        };
+        if (target.width, target.height) != (source.width * scale, source.height * scale)
+            || !windows.iter().all(fits)
+        {
             return Err(self.broken(format!(
-                "a {}x{} target for a {width}x{height} source",
-                target.width, target.height
+                "a {}x{} target for a {}x{} source",
+                target.width, target.height, source.width, source.height
             )));
         }
-        let fits = self.input.as_ref().is_some_and(|(w, h, _)| (*w, *h) == (width, height));
-        if !fits {
-            let tensor = Tensor::from_array(([1, 1, height, width], vec![0_u8; width * height]))?;
-            self.input = Some((width, height, tensor));
+        let (wide, high) = (width + 2 * halo, height + 2 * halo);
+        let shape = [windows.len(), wide, high];
+        if self.input.as_ref().is_none_or(|(known, _)| *known != shape) {
+            let samples = vec![0_u8; windows.len() * wide * high];
+            self.input = Some((shape, Tensor::from_array(([windows.len(), 1, high, wide], samples))?));
         }
-        let Some((_, _, input)) = &mut self.input else { return Err(self.broken("no input".into())) };
-        {
-            let (_, samples) = input.extract_tensor_mut();
-            copy_rows(source.data, source.stride, samples, width, width, height);
+        let Some((_, input)) = &mut self.input else { return Err(self.broken("no input".into())) };
+        let (_, samples) = input.extract_tensor_mut();
+        for (window, samples) in windows.iter().zip(samples.chunks_exact_mut(wide * high)) {
+            cut(source, window, halo, samples);
         }
         let outputs = self.session.run(ort::inputs![self.contract.input.as_str() => &*input])?;
         let (shape, samples) = match outputs.get(self.contract.output.as_str()) {
@@ -90,21 +113,61 @@ impl Network {
             }
         };
         // The shape, not the count: swapped axes have as many samples.
-        if **shape != self.contract.output_shape(width as u32, height as u32) {
+        let mut expected = self.contract.output_shape(wide as u32, high as u32);
+        expected[0] = windows.len() as i64;
+        if **shape != expected {
             return Err(InferenceError::Contract {
                 contract: self.contract.to_string(),
-                found: format!("output {shape:?} for a {width}x{height} source"),
+                found: format!("output {shape:?} for a {wide}x{high} source"),
             });
         }
-        copy_rows(samples, target.width, target.data, target.stride, target.width, target.height);
-        if let Some(overlay) = &mut self.overlay {
-            overlay.apply(source, &mut target);
+        let stride = wide * scale;
+        for (window, samples) in windows.iter().zip(samples.chunks_exact(stride * high * scale)) {
+            let from = samples.get(halo * scale * (stride + 1)..).unwrap_or_default();
+            let to = window.y * scale * target.stride + window.x * scale;
+            let to = target.data.get_mut(to..).unwrap_or_default();
+            let (across, down) = (width.min(source.width - window.x), height.min(source.height - window.y));
+            copy_rows(from, stride, to, target.stride, across * scale, down * scale);
         }
         Ok(())
     }
 
+    /// Puts what is known of the cluster's pictures into `target`, all of which networks have made of `source`.
+    pub(crate) fn finish(&mut self, source: Plane<'_>, target: &mut PlaneMut<'_>) {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.apply(source, target);
+        }
+    }
+
     fn broken(&self, found: String) -> InferenceError {
         InferenceError::Contract { contract: self.contract.to_string(), found }
+    }
+}
+
+/// A part of a low picture, in low pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) x: usize,
+    pub(crate) y: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+/// Copies a window with `halo` pixels around it; where the picture ends, its edge pixels go on.
+fn cut(source: Plane<'_>, window: &Window, halo: usize, samples: &mut [u8]) {
+    let wide = window.width + 2 * halo;
+    let before = halo.saturating_sub(window.x);
+    let behind = (window.x + window.width + halo).saturating_sub(source.width);
+    let first = window.x.saturating_sub(halo);
+    for (row, line) in samples.chunks_exact_mut(wide).enumerate() {
+        let y = (window.y + row).saturating_sub(halo).min(source.height.saturating_sub(1));
+        let from = source.data.get(y * source.stride..).unwrap_or_default();
+        let Some(from) = from.get(first..first + wide - before - behind) else { return };
+        line[before..wide - behind].copy_from_slice(from);
+        if let (Some(first), Some(last)) = (from.first(), from.last()) {
+            line[..before].fill(*first);
+            line[wide - behind..].fill(*last);
+        }
     }
 }
 

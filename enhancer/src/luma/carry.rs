@@ -1,0 +1,172 @@
+//! What a dear network adds to a cheap one, carried from picture to picture.
+//!
+//! The cheapest network of a set makes every picture. What the dear one would add to that, its *gain*, is small, and stays where it is
+//! for as long as the low picture does: so it is computed in a few windows of each picture, remembered for each pixel, and added
+//! to all. Where the low picture changes, a remembered gain is worth less and less and shrinks, until its window is computed
+//! again: the windows with most to win first, which are those with much detail whose gain is oldest, measured in change.
+//!
+//! All of it is decided from the low pictures, before any network runs. The first picture, key pictures and cuts are made by the dear
+//! network as a whole.
+
+use crate::codec::{Plane, PlaneMut};
+use crate::inference::Window;
+
+use super::grid::{BLOCK, COLUMNS, Grid, Look, ROWS};
+
+/// Change (mean squared, in code values) that makes a gain worth half is one over this.
+const FADE: f32 = 0.03;
+/// More change in a block than this is another picture.
+const CUT_CHANGE: f32 = 400.0;
+/// The part of a picture's blocks that are another picture at a cut.
+const CUT_SHARE: f64 = 0.6;
+/// A new gain is blended with the old one by up to this much, against flicker ...
+const BLEND: f32 = 0.5;
+/// ... where the picture has changed by less than about this.
+const BLEND_CHANGE: f32 = 20.0;
+/// Gains are held in so many parts of a code value.
+const PARTS: i32 = 32;
+/// What a block's drift is before its gain was ever computed.
+const UNKNOWN: f32 = 1e4;
+
+/// What the dear network is to make of a picture.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    Whole,
+    Windows(Vec<Window>),
+}
+
+#[derive(Default)]
+pub(super) struct Carry {
+    grid: Grid,
+    scale: usize,
+    look: Look,
+    /// Sum of changes of each block since its gain was computed.
+    drift: Vec<f32>,
+    /// For each high pixel, in 1/PARTS code values.
+    gain: Vec<i16>,
+}
+
+impl Carry {
+    /// Another film begins.
+    pub(super) fn forget(&mut self) {
+        self.grid = Grid::default();
+    }
+
+    /// Looks at a picture and says what of it the dear network is to make: `share` of it at most. `before` is the low picture before,
+    /// dense, or empty.
+    pub(super) fn plan(
+        &mut self,
+        low: Plane<'_>,
+        before: &[u8],
+        scale: usize,
+        is_key: bool,
+        share: f64,
+    ) -> Plan {
+        let grid = Grid::of(low.width, low.height);
+        let is_new = before.is_empty() || grid != self.grid || scale != self.scale;
+        if is_new {
+            (self.grid, self.scale) = (grid, scale);
+            self.drift.clear();
+            self.drift.resize(grid.columns * grid.rows, UNKNOWN);
+            self.gain.clear();
+            self.gain.resize(low.width * low.height * scale * scale, 0);
+        }
+        self.look.at(&grid, low, if is_new { &[] } else { before });
+        let other = self.look.change.iter().filter(|change| **change > CUT_CHANGE).count();
+        if is_new || is_key || other as f64 > CUT_SHARE * self.drift.len() as f64 {
+            return Plan::Whole;
+        }
+        self.fade();
+        Plan::Windows(self.choose(share))
+    }
+
+    /// Shrinks the gains of what has changed.
+    fn fade(&mut self) {
+        let Self { grid, scale, look, drift, gain } = self;
+        let (side, wide) = (BLOCK * *scale, grid.width * *scale);
+        for (row, rows) in gain.chunks_mut(wide * side).enumerate() {
+            for column in 0..grid.columns {
+                let block = row * grid.columns + column;
+                let change = look.change[block];
+                if change == 0.0 {
+                    continue;
+                }
+                let before = drift[block];
+                drift[block] = (before + change).min(UNKNOWN);
+                let factor = (1.0 + FADE * before) / (1.0 + FADE * drift[block]);
+                let factor = (factor * 32768.0) as i32;
+                for line in rows.chunks_mut(wide) {
+                    let end = ((column + 1) * side).min(line.len());
+                    for gain in &mut line[column * side..end] {
+                        *gain = ((i32::from(*gain) * factor) >> 15) as i16;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The windows with most to win, at most `share` of the picture, in their order in it.
+    fn choose(&self, share: f64) -> Vec<Window> {
+        let grid = &self.grid;
+        let worth = |block: usize| {
+            let drift = self.drift[block];
+            self.look.detail[block] * drift / (1.0 + FADE * drift)
+        };
+        let windows = grid.windows();
+        let mut ranked: Vec<(usize, f32)> =
+            windows.iter().map(|window| grid.blocks_of(window).map(worth).sum()).enumerate().collect();
+        ranked.retain(|(_, worth)| *worth > 0.0);
+        ranked.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        ranked.truncate(count(share));
+        ranked.sort_unstable_by_key(|(place, _)| *place);
+        ranked.into_iter().map(|(place, _)| windows[place]).collect()
+    }
+
+    /// Learns the gain in `window`: `dear` is the dear network's picture, `cheap` the cheap one's.
+    pub(super) fn learn(&mut self, window: &Window, dear: Plane<'_>, cheap: &PlaneMut<'_>) {
+        let Self { grid, scale, look, drift, gain } = self;
+        let wide = grid.width * *scale;
+        let side = BLOCK * *scale;
+        for block in grid.blocks_of(window) {
+            // A gain that was never computed, or was of another picture, is not blended with.
+            let old = if drift[block] < UNKNOWN && drift[block] < CUT_CHANGE {
+                BLEND * (-look.change[block] / BLEND_CHANGE).exp()
+            } else {
+                0.0
+            };
+            let old = (old * 256.0) as i32;
+            let (x, y) = (block % grid.columns * side, block / grid.columns * side);
+            for row in y..(y + side).min(grid.height * *scale) {
+                let columns = x..(x + side).min(wide);
+                let gain = &mut gain[row * wide..][columns.clone()];
+                let dear = dear.data.get(row * dear.stride..).and_then(|line| line.get(columns.clone()));
+                let cheap = cheap.data.get(row * cheap.stride..).and_then(|line| line.get(columns.clone()));
+                let (Some(dear), Some(cheap)) = (dear, cheap) else { continue };
+                for (gain, (dear, cheap)) in gain.iter_mut().zip(dear.iter().zip(cheap)) {
+                    let new = (i32::from(*dear) - i32::from(*cheap)) * PARTS;
+                    *gain = (new + (((i32::from(*gain) - new) * old) >> 8)) as i16;
+                }
+            }
+            drift[block] = 0.0;
+        }
+    }
+
+    /// Adds what is known to `made`, the cheap network's picture.
+    pub(super) fn add(&self, made: &mut PlaneMut<'_>) {
+        let wide = self.grid.width * self.scale;
+        for (line, gain) in made.data.chunks_mut(made.stride.max(1)).zip(self.gain.chunks_exact(wide.max(1)))
+        {
+            for (made, gain) in line.iter_mut().zip(gain) {
+                let sum = i32::from(*made) + ((i32::from(*gain) + PARTS / 2) >> 5);
+                *made = sum.clamp(0, 255) as u8;
+            }
+        }
+    }
+}
+
+const _: () = assert!(PARTS == 1 << 5);
+
+/// Windows that `share` of a picture is: at least one.
+pub(super) fn count(share: f64) -> usize {
+    ((COLUMNS * ROWS) as f64 * share).round().clamp(1.0, (COLUMNS * ROWS) as f64) as usize
+}

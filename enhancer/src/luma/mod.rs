@@ -1,0 +1,137 @@
+//! A luma plane through networks: as much of it as there is reason for, by the network that it is worth.
+//!
+//! Two ways to spare work, both decided from the low picture before any network runs:
+//! - What has not changed since the picture before (bars, a status line, a still) keeps what was made of it ([`still`]). Exact.
+//! - Of a dear tier only a part of each picture is run; what it adds to the set's cheapest tier is carried from picture to picture
+//!   ([`carry`]).
+
+mod carry;
+mod grid;
+mod still;
+
+use crate::codec::{Plane, PlaneMut};
+use crate::inference::{InferenceError, Network, Window};
+use carry::{Carry, Plan};
+use grid::{COLUMNS, Grid, ROWS};
+use still::Before;
+
+/// Low pixels around a window that its edge pixels may depend on: networks of the tiers `s`, `m`, `l` and `v10` look 7 away.
+const HALO: usize = 8;
+
+/// Low pixels that a run is larger than its windows and their halos, on average, because networks continue what they are given
+/// before they shrink it again.
+const CONTINUED: usize = 8;
+
+/// A way that saves less than this part of the time is not worth two sessions.
+const WORTHWHILE: f64 = 0.85;
+
+/// What a lane keeps from picture to picture; its memory serves all segments.
+#[derive(Default)]
+pub(crate) struct Memory {
+    before: Before,
+    carry: Carry,
+    /// The dear network's picture, in the windows it was run on.
+    dear: Vec<u8>,
+}
+
+/// A cheaper network that makes most of each picture.
+pub(crate) struct Base<'a> {
+    pub(crate) network: &'a mut Network,
+    /// Part of each picture that the dear network makes anew.
+    pub(crate) share: f64,
+}
+
+/// Enlarges the luma of one segment's pictures.
+pub(crate) struct Luma<'a> {
+    network: &'a mut Network,
+    base: Option<Base<'a>>,
+    memory: &'a mut Memory,
+}
+
+impl<'a> Luma<'a> {
+    /// `network` makes all of each picture, or what `base` leaves to it.
+    pub(crate) fn new(network: &'a mut Network, base: Option<Base<'a>>, memory: &'a mut Memory) -> Self {
+        memory.before.forget();
+        memory.carry.forget();
+        Self { network, base, memory }
+    }
+
+    /// Enlarges a plane into `target`, `scale` times as wide and high. `is_key`: the picture was coded without reference to others.
+    pub(crate) fn enlarge(
+        &mut self,
+        source: Plane<'_>,
+        mut target: PlaneMut<'_>,
+        is_key: bool,
+    ) -> Result<(), InferenceError> {
+        let Self { network, base, memory: Memory { before, carry, dear } } = self;
+        let scale = network.scale();
+        let band = before.changed(source, HALO);
+        if band.is_none_or(|band| band.height < source.height) {
+            before.copy_to(&mut target);
+        }
+        let most = match base {
+            Some(base) => &mut *base.network,
+            None => &mut **network,
+        };
+        if let Some(band) = band {
+            // A picture that stays in part needs its surroundings; all of it is continued by the network itself.
+            let halo = if band.height < source.height { HALO } else { 0 };
+            most.infer(source, &[band], halo, &mut target)?;
+        }
+        if let Some(base) = base {
+            let plan = carry.plan(source, before.low(), scale, is_key, base.share);
+            before.keep(source, &target, scale);
+            let (width, height) = (target.width, target.height);
+            dear.resize(width * height, 0);
+            let mut picture = PlaneMut { data: dear, stride: width, width, height };
+            let grid = Grid::of(source.width, source.height);
+            let windows = match plan {
+                Plan::Whole => {
+                    let whole = Window { x: 0, y: 0, width: source.width, height: source.height };
+                    network.infer(source, &[whole], 0, &mut picture)?;
+                    vec![grid.whole()]
+                }
+                Plan::Windows(windows) => {
+                    network.infer(source, &windows, HALO, &mut picture)?;
+                    windows
+                }
+            };
+            let made = Plane { data: dear, stride: width, width, height };
+            windows.iter().for_each(|window| carry.learn(window, made, &target));
+            carry.add(&mut target);
+        } else {
+            before.keep(source, &target, scale);
+        }
+        network.finish(source, &mut target);
+        Ok(())
+    }
+}
+
+/// Whether a network that takes `dear` seconds a picture is better off with one that takes `base`, making `share` itself.
+pub(crate) fn is_worthwhile(dear: f64, base: f64, share: f64, size: (usize, usize)) -> bool {
+    base + dear * cost_share(share, size) < WORTHWHILE * dear
+}
+
+/// Part of a whole run's time that a network takes for `share` of a picture.
+fn cost_share(share: f64, (width, height): (usize, usize)) -> f64 {
+    let more = HALO * 2 + CONTINUED;
+    let window = (width.div_ceil(COLUMNS) + more) * (height.div_ceil(ROWS) + more);
+    let whole = (width + CONTINUED) * (height + CONTINUED);
+    (carry::count(share) * window) as f64 / whole.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_networks_are_worth_it_where_one_is_much_dearer() {
+        let size = (640, 360);
+        // The tiers s, m and l: 4.4, 13 and 38 ms.
+        assert!(is_worthwhile(38.0, 4.4, 0.25, size));
+        assert!(is_worthwhile(13.0, 4.4, 0.25, size));
+        assert!(!is_worthwhile(13.0, 4.4, 0.4, size));
+        assert!(!is_worthwhile(38.0, 4.4, 1.0, size));
+        assert!((0.3..0.42).contains(&cost_share(0.25, size)), "{}", cost_share(0.25, size));
+    }
+}
