@@ -63,22 +63,23 @@ def stills(shared, collection, sessions, scale=2):
 
 def scale_of(session):
     """How many times larger a model's output is."""
-    return export.upscale(session, np.full((32, 32), 128, np.uint8)).shape[0] // 32
+    return export.enlarged(session.network, np.full((32, 32), 128, np.uint8)).shape[0] // 32
 
 
 def milliseconds_per_frame(data, threads=2, runs=60, width=640, height=360, most_s=20.0):
     """Best wall clock of one frame through ONNX Runtime's CPU provider: the machine's other work only ever adds.
 
+    The network's alone: an overlay is the edge's own code, and comes on top.
     The largest tiers take seconds a frame: after `most_s` no other is begun, once there are three.
     """
-    session = export.session(data, threads)
+    network = export.runtime(data, threads)
     luma = np.random.default_rng(0).integers(16, 236, (height, width), dtype=np.uint8)
     best, began = float("inf"), time.perf_counter()
     for run in range(runs):
         started = time.perf_counter()
         if run >= 3 and started - began > most_s:
             break
-        export.upscale(session, luma)
+        export.enlarged(network, luma)
         best = min(best, time.perf_counter() - started)
     return best * 1000.0
 

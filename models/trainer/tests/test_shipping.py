@@ -108,7 +108,7 @@ class Zoo(unittest.TestCase):
 
         for entry in catalogue.read(ZOO / "catalogue.toml"):
             with self.subTest(entry["id"]):
-                session = export.session((ZOO / entry["file"]).read_bytes())
+                session = export.runtime((ZOO / entry["file"]).read_bytes())
                 (given,), (got,) = session.get_inputs(), session.get_outputs()
                 self.assertEqual((given.name, given.type), (contract.INPUT_NAME, "tensor(uint8)"))
                 self.assertEqual((got.name, got.type), (contract.OUTPUT_NAME, "tensor(uint8)"))
@@ -138,7 +138,7 @@ class Export(unittest.TestCase):
                 network = networks.build(tier)
                 data = export.build(network.collapsed(), {"id": "test"}).SerializeToString()
                 luma = np.random.default_rng(2).integers(0, 256, (2, 1, 45, 61), dtype=np.uint8)
-                got = export.session(data).run(None, {contract.INPUT_NAME: luma})[0]
+                got = export.runtime(data).run(None, {contract.INPUT_NAME: luma})[0]
                 with torch.no_grad():
                     expected = (
                         network(torch.from_numpy(luma).float() / 255)
@@ -152,6 +152,24 @@ class Export(unittest.TestCase):
                 difference = np.abs(got.astype(int) - expected)
                 self.assertLessEqual(difference.max(), 1)
                 self.assertLess((difference > 0).mean(), 0.001, "rounding ties only")
+
+    def test_the_graph_does_not_change_unnoticed(self):
+        from acuity_trainer import export
+
+        rng = np.random.default_rng(7)
+        shapes = [
+            ("skip", 4, 1, 5),
+            ("head", 16, 1, 5),
+            *((f"body{i}", 16, 16, 3) for i in range(4)),
+            ("tail", 4, 16, 3),
+        ]
+        layers = [
+            (name, rng.normal(0, 0.1, (outputs, inputs, size, size)), rng.normal(0, 0.1, outputs))
+            for name, outputs, inputs, size in shapes
+        ]
+        graph = export.build(layers, {"id": "test"}).graph.SerializeToString(deterministic=True)
+        # Of version 1 of the contract: whoever changes it measures the zoo again.
+        self.assertTrue(hashlib.sha256(graph).hexdigest().startswith("1b7e7421d4e70213"))
 
     def test_only_plain_operators(self):
         from acuity_trainer import export, networks
