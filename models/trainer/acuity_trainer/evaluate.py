@@ -137,7 +137,7 @@ def _write(zoo, models, clips, sets, stride, say):
         integer = int8.name_of(name)
         if integer in models:
             judged = int8.verdict(
-                {one.name: (one.methods[name].psnr_db, one.methods[integer].psnr_db) for one in clips}
+                {one.name: (one.methods[name].psnr_db, one.methods[integer].psnr_db) for one in clips}, stride
             )
             say(judged.told(name))
             if judged.good:

@@ -23,12 +23,13 @@ def name_of(model):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Luma PSNR in dB that is lost: mean over `clips` clips, and in the `worst` of them."""
+    """Luma PSNR in dB that is lost on every `every`th frame: mean over `clips` clips, and in the `worst` of them."""
 
     loss_db: float
     worst_db: float
     worst: str
     clips: int
+    every: int = 1
 
     @property
     def good(self):
@@ -43,11 +44,11 @@ class Verdict:
         )
 
 
-def verdict(parts):
+def verdict(parts, every=1):
     """The Verdict on {clip: (PSNR of the exported file in dB, PSNR in 8-bit integers)}."""
     losses = {part: exact - integer for part, (exact, integer) in parts.items()}
     worst = max(losses, key=losses.get)
-    return Verdict(float(np.mean(list(losses.values()))), float(losses[worst]), worst, len(losses))
+    return Verdict(float(np.mean(list(losses.values()))), float(losses[worst]), worst, len(losses), every)
 
 
 def measured(parts, exact, integer, threads=1):

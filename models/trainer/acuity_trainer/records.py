@@ -96,7 +96,8 @@ def int8_line(entry, judged, facts):
         return (
             f"{INT8_NONE}: it would lose {judged.worst_db:.3f} dB in {judged.worst}, and no clip may lose that much.\n"
         )
-    clips = f" (mean over {judged.clips} clips; {judged.worst_db:+.3f} dB in the worst, {judged.worst})"
+    every = f", every {judged.every}th frame" if judged.every > 1 else ""
+    clips = f" (mean over {judged.clips} clips{every}; {judged.worst_db:+.3f} dB in the worst, {judged.worst})"
     return (
         f"{INT8}: `{entry['int8']['file']}`, SHA-256 `{entry['int8']['sha256']}`.\n"
         f"It loses {judged.loss_db:+.3f} dB of luma PSNR against the file above{clips if judged.clips > 1 else ''}.\n"

@@ -48,15 +48,15 @@ def again(
     if corpus is None:
         raise NotReproducibleError(f"nothing in {scratch} says what {model} was trained on; give its --corpus")
     if entry["cluster"] == "generic":
-        parts = _test_set(shared, Path(scratch) / "testset", entry["scale"], frames, stride)
+        parts, every = _test_set(shared, Path(scratch) / "testset", entry["scale"], frames, stride), stride
     else:
         held_out = held_out or (kept and kept / "heldout")
         if held_out is None:
             raise NotReproducibleError(f"nothing in {scratch} says what {model} is measured on; give its --heldout")
-        parts = _held_out(held_out)
+        parts, every = _held_out(held_out), 1
     calibrated = quantise.calibration(corpus)
     integers = quantise.of(data, calibrated)
-    judged = int8.verdict(int8.measured(parts, data, integers, threads))
+    judged = int8.verdict(int8.measured(parts, data, integers, threads), every)
     say(judged.told(model))
     if dry_run:
         return judged.good

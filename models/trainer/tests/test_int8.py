@@ -170,6 +170,8 @@ class Told(unittest.TestCase):
         self.assertNotIn("cd" * 32, none)
         again = records.with_int8(none, records.int8_line(entry, int8.Verdict(0.01, 0.02, "clip", 3), facts))
         self.assertEqual(again, first)
+        sparse = records.int8_line(entry, int8.Verdict(0.01, 0.02, "clip", 3, 6), facts)
+        self.assertIn("(mean over 3 clips, every 6th frame; +0.020 dB", sparse)
         self.assertEqual(first.replace(first.split("\n\n")[2] + "\n\n", ""), text)
 
 
