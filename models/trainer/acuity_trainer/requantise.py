@@ -56,7 +56,10 @@ def again(
         parts, every = _held_out(held_out), 1
     calibrated = quantise.calibration(corpus)
     integers = quantise.of(data, calibrated)
-    judged = int8.verdict(int8.measured(parts, data, integers, threads), every)
+    figures = int8.measured(parts, data, integers, threads)
+    for clip, (exact, integer) in figures.items():
+        say(f"{clip}: {exact:.3f} dB, {integer:.3f} in 8-bit integers")
+    judged = int8.verdict(figures, every)
     say(judged.told(model))
     if dry_run:
         return judged.good
