@@ -12,6 +12,7 @@ MENDABLE = {
     "LadderError",
     "MaterialError",
     "MediaError",
+    "NotQuantisedError",
     "NotReproducibleError",
     "PlaylistError",
     "PublishError",

@@ -22,18 +22,25 @@ HEADER = """\
 LICENCE = "Apache-2.0"
 
 
+# Keys of an entry that are tables of their own, in this order behind the plain ones.
+TABLES = ("int8", "measured")
+
+
 def _value(value):
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
+        value = round(value, 4) + 0.0
         return f"{value:.4f}".rstrip("0") + ("0" if value == int(value) else "") if abs(value) < 1e12 else repr(value)
     return str(value) if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
 
 
 def entry_toml(entry):
-    """One `[[model]]` table with its `[model.measured]`; keys in the order given."""
-    lines = ["[[model]]"] + [f"{key} = {_value(value)}" for key, value in entry.items() if key != "measured"]
-    lines += ["", "[model.measured]"] + [f"{key} = {_value(value)}" for key, value in entry["measured"].items()]
+    """One `[[model]]` table with its `[model.int8]`, if any, and `[model.measured]`; keys in the order given."""
+    lines = ["[[model]]"] + [f"{key} = {_value(value)}" for key, value in entry.items() if key not in TABLES]
+    for name in TABLES:
+        if name in entry:
+            lines += ["", f"[model.{name}]"] + [f"{key} = {_value(value)}" for key, value in entry[name].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -73,6 +80,19 @@ def write(path, entries):
         text = HEADER + "\n" + "\n".join(entry_toml(entry) for entry in ordered)
         tomllib.loads(text)
         replace(path, text.encode())
+
+
+def put(zoo, entry, files):
+    """Writes a model's `files` {path below `zoo`: bytes}, then its entry, which so never names one that is not there.
+
+    An 8-bit file that the entry does not name is of an earlier version, and goes.
+    """
+    for path, data in files.items():
+        (Path(zoo) / path).parent.mkdir(parents=True, exist_ok=True)
+        replace(Path(zoo) / path, data)
+    write(Path(zoo) / "catalogue.toml", [entry])
+    if "int8" not in entry:
+        (Path(zoo) / f"{entry['id']}.int8.onnx").unlink(missing_ok=True)
 
 
 def entry(model, data, metadata, clips, stills, milliseconds, machine):

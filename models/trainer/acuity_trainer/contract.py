@@ -18,6 +18,9 @@ INPUT_NAME = "luma"
 # One output: the same code values at `scale` times the size,
 # shape [batch, 1, scale * H, scale * W], uint8, already rounded and clipped.
 OUTPUT_NAME = "luma_out"
+# Optional entry of the file's metadata: pictures of what stands still, with which the edge corrects the output above
+# (`overlay/entry.py` has the format). The graph itself is the network alone.
+OVERLAY_KEY = "acuity.overlay"
 SCALES = (2, 3, 4)
 # The scale where none is named.
 SCALE = 2

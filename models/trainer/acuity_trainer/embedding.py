@@ -307,7 +307,7 @@ class Embedder:
     def __init__(self, model):
         from . import export
 
-        self.session = export.session(model)
+        self.session = export.runtime(model)
 
     def pictures(self, luma, chroma):
         """One vector a picture, [n, d]; one at a time, as the edge does."""

@@ -3,11 +3,12 @@
 Every figure of the catalogue and of the records comes from here.
 """
 
+import json
 import time
 
 import numpy as np
 
-from . import catalogue, export, media, metrics, records, testset
+from . import catalogue, export, int8, media, metrics, records, testset
 from .results import PLAIN, ClipResult, Score
 
 # What the edge's encoder makes of the enhanced picture by default.
@@ -63,22 +64,23 @@ def stills(shared, collection, sessions, scale=2):
 
 def scale_of(session):
     """How many times larger a model's output is."""
-    return export.upscale(session, np.full((32, 32), 128, np.uint8)).shape[0] // 32
+    return export.enlarged(session.network, np.full((32, 32), 128, np.uint8)).shape[0] // 32
 
 
 def milliseconds_per_frame(data, threads=2, runs=60, width=640, height=360, most_s=20.0):
     """Best wall clock of one frame through ONNX Runtime's CPU provider: the machine's other work only ever adds.
 
+    The network's alone: an overlay is the edge's own code, and comes on top.
     The largest tiers take seconds a frame: after `most_s` no other is begun, once there are three.
     """
-    session = export.session(data, threads)
+    network = export.runtime(data, threads)
     luma = np.random.default_rng(0).integers(16, 236, (height, width), dtype=np.uint8)
     best, began = float("inf"), time.perf_counter()
     for run in range(runs):
         started = time.perf_counter()
         if run >= 3 and started - began > most_s:
             break
-        export.upscale(session, luma)
+        export.enlarged(network, luma)
         best = min(best, time.perf_counter() - started)
     return best * 1000.0
 
@@ -97,7 +99,10 @@ def machine(threads=2):
 
 
 def test_set(models, shared, cache, zoo=None, clips=None, stride=1, frames=1200, reencode=False, threads=1, say=print):
-    """Measures {id: ONNX bytes} on the whole test set; writes catalogue and records into `zoo`, if given."""
+    """Measures {id: ONNX bytes} on the whole test set; writes catalogue and records into `zoo`, if given.
+
+    An 8-bit file goes by its `int8.name_of`, and is published with its model if it loses next to nothing.
+    """
     sessions = {name: export.session(data, threads) for name, data in models.items()}
     by_scale = {}
     for name, session in sessions.items():
@@ -124,18 +129,24 @@ def test_set(models, shared, cache, zoo=None, clips=None, stride=1, frames=1200,
 
 
 def _write(zoo, models, clips, sets, stride, say):
-    import onnx
-
-    entries = []
-    (zoo / "records").mkdir(parents=True, exist_ok=True)
-    for name, data in models.items():
-        metadata = {entry.key: entry.value for entry in onnx.load_from_string(data).metadata_props}
+    exact = {name: data for name, data in models.items() if not name.endswith(int8.SUFFIX)}
+    for name, data in exact.items():
+        metadata = export.metadata_of(data)
         entry = catalogue.entry(name, data, metadata, clips, sets, milliseconds_per_frame(data), machine())
-        text = records.generic(entry, metadata, clips, sets, stride)
+        text, files = records.generic(entry, metadata, clips, sets, stride), {entry["file"]: data}
+        integer = int8.name_of(name)
+        if integer in models:
+            judged = int8.verdict(
+                {one.name: (one.methods[name].psnr_db, one.methods[integer].psnr_db) for one in clips}, stride
+            )
+            say(judged.told(name))
+            if judged.good:
+                took = milliseconds_per_frame(models[integer])
+                entry["int8"] = int8.table(name, models[integer], judged, took)
+                files[entry["int8"]["file"]] = models[integer]
+            facts = json.loads(export.metadata_of(models[integer])["quantised"])
+            text = records.with_int8(text, records.int8_line(entry, judged, facts))
         if records.leaks(text):
             raise ValueError(f"the record of {name} would hold {records.leaks(text)}")
-        catalogue.replace(zoo / f"{name}.onnx", data)
-        catalogue.replace(zoo / "records" / f"{name}.md", text.encode())
-        entries.append(entry)
-    catalogue.write(zoo / "catalogue.toml", entries)
-    say(f"wrote {zoo.name}/catalogue.toml and {len(entries)} records")
+        catalogue.put(zoo, entry, files | {entry["record"]: text.encode()})
+    say(f"wrote {zoo.name}/catalogue.toml and {len(exact)} records")

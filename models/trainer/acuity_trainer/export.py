@@ -15,11 +15,14 @@ A VDSR interpolates first and works at target resolution:
                      +-> Pad(edge, 2) -> Conv 5x5 (interpolation) -> DepthToSpace ------+-> Add
     -> Clip -> Cast -> luma_out u8
 
-What stands still in a cluster's pictures is corrected before the Clip, where the model has an `overlay`.
+What stands still in a cluster's pictures (an `Overlay`) is no part of the graph: the file's metadata carries it, and
+whoever runs the network corrects the finished picture with it, as `Session` does here and the edge does there.
 
 Scaling to 0..1 and back is folded into the first and last kernels, rounding (+0.5
 before a cast that truncates) into the last bias.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -27,14 +30,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from . import __version__, contract
 from .networks import PAD, reach, shape_of, vdsr_reach
-from .overlay import graph as overlay_graph
+from .overlay import Overlay
+from .overlay import entry as overlay_entry
 
 # The last code value plus what the cast cuts off; 255.5 itself would do, a little less is safe in half precision too.
 CEILING = 255.49
 
 
 def build(layers, metadata, overlay=None):
-    """An onnx.ModelProto from a network's `collapsed()`, a dictionary of strings about its making, and an `Overlay`."""
+    """An onnx.ModelProto from a network's `collapsed()`, a dictionary of strings about its making, and an `Overlay`.
+
+    The Overlay becomes one more entry of the metadata; without one the bytes do not depend on there being such a thing.
+    """
     scale, vdsr = shape_of(layers)
     names = [name for name, _, _ in layers]
     body = [name for name in names if name.startswith("body")]
@@ -107,14 +114,20 @@ def build(layers, metadata, overlay=None):
     else:
         added("phases", chain(continued("far", reach(len(body))), 2 * PAD + 1), plain)
         shuffled("picture", "phases")
-    picture = overlay_graph.append(nodes, constant, overlay, "picture") if overlay else "picture"
     nodes.append(
         helper.make_node(
-            "Clip", [picture, constant("floor", 0.0), constant("ceiling", CEILING)], ["clipped"], name="clipped"
+            "Clip", ["picture", constant("floor", 0.0), constant("ceiling", CEILING)], ["clipped"], name="clipped"
         )
     )
     nodes.append(helper.make_node("Cast", ["clipped"], [contract.OUTPUT_NAME], name="rounded", to=TensorProto.UINT8))
 
+    if overlay:
+        metadata = metadata | {contract.OVERLAY_KEY: overlay_entry.text(overlay)}
+    return finished(nodes, initializers, metadata)
+
+
+def finished(nodes, initializers, metadata):
+    """The checked onnx.ModelProto of a graph between the contract's tensors; `metadata` {key: text} has an "id"."""
     shape = ["batch", 1, "height", "width"]
     graph = helper.make_graph(
         nodes,
@@ -142,7 +155,7 @@ def build(layers, metadata, overlay=None):
 
 
 def write(path, layers, metadata):
-    """Writes the model; returns its bytes."""
+    """Writes the model without an overlay; returns its bytes."""
     data = build(layers, metadata).SerializeToString(deterministic=True)
     path.write_bytes(data)
     return data
@@ -169,8 +182,21 @@ def read_layers(data):
     return undone
 
 
-def session(data, threads=1):
-    """An ONNX Runtime CPU session of a model's bytes."""
+def metadata_of(data):
+    """{key: text} of an exported model's bytes."""
+    return {entry.key: entry.value for entry in onnx.load_from_string(data).metadata_props}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model as the edge runs it: `network` an ONNX Runtime session, and the `overlay` its file carries, if any."""
+
+    network: object
+    overlay: Overlay | None = None
+
+
+def runtime(data, threads=1):
+    """An ONNX Runtime CPU session of a model's bytes: the graph alone."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -179,6 +205,18 @@ def session(data, threads=1):
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
+def session(data, threads=1):
+    """The Session of a model's bytes."""
+    held = metadata_of(data).get(contract.OVERLAY_KEY)
+    return Session(runtime(data, threads), overlay_entry.read(held) if held else None)
+
+
+def enlarged(network, luma):
+    """One Y plane uint8 [h, w] through the graph alone: uint8 [scale h, scale w]."""
+    return network.run([contract.OUTPUT_NAME], {contract.INPUT_NAME: np.ascontiguousarray(luma)[None, None]})[0][0, 0]
+
+
 def upscale(run, luma):
-    """One Y plane uint8 [h, w] through a session: uint8 [scale h, scale w]."""
-    return run.run([contract.OUTPUT_NAME], {contract.INPUT_NAME: np.ascontiguousarray(luma)[None, None]})[0][0, 0]
+    """One Y plane uint8 [h, w] through a Session, its overlay applied: uint8 [scale h, scale w]."""
+    made = enlarged(run.network, luma)
+    return run.overlay.applied(luma, made) if run.overlay else made

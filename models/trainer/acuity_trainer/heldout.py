@@ -56,19 +56,24 @@ class _Sum:
             self.similarities.append(metrics.ssim(picture, high))
 
     def score(self):
-        return Score(metrics.psnr(float(np.mean(self.errors))), float(np.mean(self.similarities)))
+        return Score(self.psnr_db(), float(np.mean(self.similarities)))
+
+    def psnr_db(self, since=0):
+        """Of the pictures that came after the first `since`."""
+        return metrics.psnr(float(np.mean(self.errors[since:])))
 
 
-def measure(parts, models, threads=1):
+def measure(parts, models, threads=1, by_part=None):
     """{method: Score} of the plain scalers and of `models` {name: ONNX bytes} on an iterable of Pairs.
 
-    PSNR is that of the squared error averaged over all pictures, SSIM the mean over them.
+    PSNR is that of the squared error averaged over all pictures, SSIM the mean over them. A dictionary `by_part` is
+    filled with {part's name: {method: PSNR in dB}}.
     """
     sessions = {name: export.session(data, threads) for name, data in models.items()}
     sums = {name: _Sum() for name in (*PLAIN, *sessions)}
     done = 0
     for part in parts:
-        high = np.asarray(part.high)
+        high, before = np.asarray(part.high), done
         height, width = high.shape[1:]
         for low in part.lows:
             frames = media.frames_from_luma(np.ascontiguousarray(low))
@@ -79,6 +84,8 @@ def measure(parts, models, threads=1):
             done += len(low)
             if sys.stderr.isatty():
                 print(f"measuring: {done} pictures ", end="\r", file=sys.stderr, flush=True)
+        if by_part is not None:
+            by_part[part.name] = {name: total.psnr_db(before) for name, total in sums.items()}
     return {name: total.score() for name, total in sums.items()}
 
 

@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import catalogue, contract, curves, material, networks, publish, train
+from . import catalogue, contract, curves, material, networks, publish, quantise, train
 from .overlay import beside
 
 # Larger than what the generic networks end with, although training goes on from them: in 400 steps on 35 s of one film,
@@ -50,6 +50,7 @@ class Plan:
     learning_rate: float = LEARNING_RATE
     threads: int = 1
     overlay: bool = True
+    int8: bool = True
 
     def folder(self, scratch):
         return Path(scratch) / "learn" / f"{self.cluster}-x{self.scale}"
@@ -113,6 +114,7 @@ def learn(plan, zoo, scratch, quiet=False, dry_run=False, say=print):
     )
     say(f"{manifest['trained_pictures']} pictures to train on, {manifest['held_out_pictures']} held out")
     origin = publish.Origin(plan.cluster, plan.scale, manifest["sources"], plan.about)
+    calibrated = quantise.calibration(material_folder / "corpus") if plan.int8 else None
     parts, published = shares(plan.tiers, plan.scale), []
     for tier in sorted(plan.tiers, key=list(contract.TIERS).index):
         run = _trained(plan, tier, plan.budget_s * parts[tier], material_folder, folder, zoo, quiet, say)
@@ -120,7 +122,7 @@ def learn(plan, zoo, scratch, quiet=False, dry_run=False, say=print):
         if plan.overlay:
             overlay = beside.find(run, tier, material_folder / "corpus", plan.threads, say)
         good, scores, data = publish.publish(
-            run, tier, origin, material_folder / "heldout", zoo, plan.threads, dry_run, say, overlay
+            run, tier, origin, material_folder / "heldout", zoo, plan.threads, dry_run, say, overlay, calibrated
         )
         name = publish.model_id(plan.cluster, plan.scale, tier)
         (folder / "onnx").mkdir(exist_ok=True)

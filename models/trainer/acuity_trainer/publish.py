@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import catalogue, contract, curves, evaluate, export, heldout, networks, records, train
+from . import catalogue, contract, curves, evaluate, export, heldout, int8, networks, records, train
 
 LEAST_GAIN_DB = 0.2
 
@@ -89,10 +89,11 @@ def verdict(scores, own, generic):
     return True, f"{over_plain:+.3f} dB over plain on held-out video (there is no generic model of its size)"
 
 
-def publish(run, tier, origin, held_out, zoo, threads=1, dry_run=False, say=print, overlay=None):
+def publish(run, tier, origin, held_out, zoo, threads=1, dry_run=False, say=print, overlay=None, calibrated=None):
     """Exports, measures on the pairs in folder `held_out`, and publishes what earns it.
 
-    Gives (published?, {method: Score}, model's bytes).
+    With `calibrated`, a `quantise.Calibration`, in 8-bit integers as well, if that loses next to nothing. Gives
+    (published?, {method: Score}, model's bytes).
     """
     zoo = Path(zoo)
     data, metadata, elapsed_s = exported(run, origin, tier, overlay)
@@ -101,31 +102,50 @@ def publish(run, tier, origin, held_out, zoo, threads=1, dry_run=False, say=prin
     if generic:
         models[generic["id"]] = (zoo / generic["file"]).read_bytes()
     models[own] = data
-    scores = heldout.measure(heldout.items(held_out), models, threads)
-    names = {own: "this model"} | ({generic["id"]: f"generic ({generic['id']})"} if generic else {})
+    integer, integers = int8.name_of(own), int8.made(own, data, calibrated, say)
+    if integers:
+        models[integer] = integers
+    parts = {}
+    scores = heldout.measure(heldout.items(held_out), models, threads, parts)
+    names = {own: "this model", integer: "in 8-bit integers"} | (
+        {generic["id"]: f"generic ({generic['id']})"} if generic else {}
+    )
     good, why = verdict(scores, own, generic["id"] if generic else None)
     say(f"\n{own}, {metadata['steps']} steps, on the held-out part:\n{heldout.table(scores, names)}")
+    judged = int8.verdict({part: (db[own], db[integer]) for part, db in parts.items()}) if integers else None
+    if judged:
+        say(judged.told(own))
     if not good or dry_run:
         say(f"{own} is not published: {why}." if not good else f"{own} would be published: {why}.")
         return False, scores, data
     pictures = sum(part.lows.shape[0] * part.lows.shape[1] for part in heldout.items(held_out))
     plain = heldout.plain(scores)
     cost, machine = evaluate.milliseconds_per_frame(data), evaluate.machine()
-    if generic and not overlay and generic["measured"].get("machine") == machine:
+    if generic and generic["measured"].get("machine") == machine:
         # The same graph on the same machine: the quicker of two measurements was disturbed less.
         cost = min(cost, generic["measured"]["ms_per_frame"])
     name = generic["id"] if generic else None
     entry = catalogue.learned(own, data, metadata, scores, plain, name, pictures, cost, machine)
+    if judged and not judged.good:
+        del scores[integer]
+    elif judged:
+        took = evaluate.milliseconds_per_frame(integers)
+        if generic and "int8" in generic and generic["measured"].get("machine") == machine:
+            took = min(took, generic["int8"]["ms_per_frame"])
+        entry["int8"] = int8.table(own, integers, judged, took)
     points = curves.points(run)
     text = records.learned(
         entry, metadata, scores, names, origin.sources, origin.about, pictures, elapsed_s, bool(points)
     )
+    if judged:
+        text = records.with_int8(text, records.int8_line(entry, judged, calibrated.facts()))
     if records.leaks(text):
         raise PublishError(f"the record of {own} would hold {records.leaks(text)}: say it otherwise with --about")
     (zoo / "records").mkdir(parents=True, exist_ok=True)
     curves.draw(zoo / "records" / f"{own}.png", own, points, scores[own].psnr_db - plain.psnr_db)
-    catalogue.replace(zoo / "records" / f"{own}.md", text.encode())
-    catalogue.replace(zoo / f"{own}.onnx", data)
-    catalogue.write(zoo / "catalogue.toml", [entry])
+    files = {entry["record"]: text.encode(), entry["file"]: data}
+    if "int8" in entry:
+        files[entry["int8"]["file"]] = integers
+    catalogue.put(zoo, entry, files)
     say(f"{own} is published: {why}.")
     return True, scores, data

@@ -6,6 +6,9 @@ Written together with the catalogue's entry; what gets in is checked for paths a
 import json
 import re
 
+# How the paragraph about the 8-bit file begins.
+INT8, INT8_NONE = "In 8-bit integers", "There is no file in 8-bit integers"
+
 
 def leaks(text):
     """Paths of a machine and host names must not get into what is committed: what of that is in `text`."""
@@ -85,6 +88,28 @@ project.
 
 {_table(["clip", "SHA-256 begins"], tested)}
 """
+
+
+def int8_line(entry, judged, facts):
+    """The paragraph about a model's 8-bit file; `judged` is the Verdict on it, `facts` those of its calibration."""
+    if "int8" not in entry:
+        return (
+            f"{INT8_NONE}: it would lose {judged.worst_db:.3f} dB in {judged.worst}, and no clip may lose that much.\n"
+        )
+    every = f", every {judged.every}th frame" if judged.every > 1 else ""
+    clips = f" (mean over {judged.clips} clips{every}; {judged.worst_db:+.3f} dB in the worst, {judged.worst})"
+    return (
+        f"{INT8}: `{entry['int8']['file']}`, SHA-256 `{entry['int8']['sha256']}`.\n"
+        f"It loses {judged.loss_db:+.3f} dB of luma PSNR against the file above{clips if judged.clips > 1 else ''}.\n"
+        f"Its scales were chosen on {facts['pictures']} low pictures of the corpus with digest `{facts['corpus']}`.\n"
+    )
+
+
+def with_int8(text, line):
+    """A record with the paragraph `line` of `int8_line`, where an older one may be already."""
+    kept = [part for part in text.split("\n\n") if not part.startswith((INT8, INT8_NONE))]
+    at = next(number for number, part in enumerate(kept) if "SHA-256 of the file: `" in part)
+    return "\n\n".join([*kept[: at + 1], line.rstrip("\n"), *kept[at + 1 :]])
 
 
 def _history_lines(metadata):

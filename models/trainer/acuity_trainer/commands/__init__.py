@@ -22,6 +22,7 @@ Trains Acuity's networks: small ones, each for one kind of video.
 
   learn     from a stream whose origin still has a high rendition to a published model, in one go
   evaluate  measures again, from the exported file, what the catalogue says
+  quantise  makes the 8-bit file of a model that is published
 
 The generic networks, which every other begins with and is compared with:
 

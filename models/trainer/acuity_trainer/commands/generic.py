@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from . import SHARED, tiers
+from .learn import add_int8
 
 
 def add(commands):
@@ -40,6 +41,7 @@ def add(commands):
     _scale(sub)
     sub.add_argument("--corpus", type=Path, help="the corpus' folder; SCRATCH/corpus-xSCALE unless given")
     sub.add_argument("--run", type=Path, help="the run's folder, for one tier")
+    add_int8(sub)
 
 
 def _scale(sub):
@@ -93,11 +95,12 @@ def _generic(options):
 
 
 def _export(options):
-    from .. import curves, export, networks, publish, train
+    from .. import curves, export, int8, networks, publish, quantise, train
 
     index = json.loads((_corpus_folder(options) / "index.json").read_text(encoding="utf-8"))
     out = options.scratch / "onnx"
     out.mkdir(parents=True, exist_ok=True)
+    calibrated = quantise.calibration(_corpus_folder(options)) if options.int8 else None
     for tier in options.tiers:
         run = _run_folder(options, tier)
         network, facts = train.load_average(run, tier)
@@ -123,3 +126,8 @@ def _export(options):
         }
         data = export.write(out / f"{name}.onnx", layers, metadata)
         print(f"{name}.onnx: {metadata['parameters']} parameters, {len(data)} bytes, after {facts['step']} steps")
+        integers, path = int8.made(name, data, calibrated), out / f"{int8.name_of(name)}.onnx"
+        path.unlink(missing_ok=True)
+        if integers:
+            path.write_bytes(integers)
+            print(f"{path.name}: {len(integers)} bytes")

@@ -1,9 +1,9 @@
-"""`evaluate`, `cost`, `testlist`: measuring what ships, and guarding what it is measured on."""
+"""`evaluate`, `quantise`, `cost`, `testlist`: measuring what ships, and guarding what it is measured on."""
 
 import sys
 from pathlib import Path
 
-from . import DONE, FAILED, SHARED, ZOO
+from . import DONE, FAILED, NOT_PUBLISHED, SHARED, ZOO
 from .learn import add_sources, sources
 
 EVALUATE = """\
@@ -13,6 +13,12 @@ Three ways:
                                           SCRATCH, decoded again; with --ladder or --pair it is fetched again as well
   evaluate MODEL.onnx --pair LOW HIGH     measures files on renditions that you have; writes nothing
   evaluate [MODEL.onnx...]                measures generic models on the test set; writes catalogue and records
+"""
+
+QUANTISE = """\
+Scales of the integers are chosen on low pictures of the corpus. A model of a cluster is measured on its held-out pairs,
+a generic one on the test set, both against the file that is published. Exit code 3 means that it lost too much: then$
+the catalogue names no 8-bit file.
 """
 
 
@@ -31,6 +37,18 @@ def add(commands):
     group.add_argument("--frames", type=int, default=1200, help="frames of a clip at most")
     group.add_argument("--reencode", action="store_true", help="also measure after libx264 superfast at 2800 kbit/s")
     group.add_argument("--dry-run", action="store_true", help="print, write nothing")
+
+    text = "make the 8-bit file of a published model, and publish it if that loses at most 0.05 dB in each clip"
+    sub = commands.add("quantise", _quantise, text, QUANTISE)
+    sub.add_argument("model", metavar="ID", help="a published model's id")
+    sub.add_argument("--corpus", type=Path, help="the corpus it was trained on; what `learn` kept in SCRATCH if none")
+    sub.add_argument("--heldout", type=Path, metavar="FOLDER", help="pairs it was not trained on; likewise")
+    sub.add_argument("--shared", type=Path, default=SHARED, help="the shared test media, for generic models")
+    sub.add_argument("--stride", type=int, default=1, help="of the test set, count every STRIDE-th frame only")
+    sub.add_argument("--frames", type=int, default=1200, help="of the test set, frames of a clip at most")
+    sub.add_argument("--threads", type=int, default=1, help="ONNX Runtime's threads while measuring quality")
+    sub.add_argument("--zoo", type=Path, default=ZOO, help="the catalogue's directory")
+    sub.add_argument("--dry-run", action="store_true", help="print, write nothing")
 
     sub = commands.add("cost", _cost, "time the zoo's models again and correct the catalogue, on an idle machine")
     sub.add_argument("--runs", type=int, default=200, help="frames; the quickest counts")
@@ -63,8 +81,10 @@ def _test_set(options):
     paths = options.models or sorted((options.scratch / "onnx").glob("*.onnx"))
     if not paths:
         sys.exit(f"no models in {options.scratch / 'onnx'}: export first, or name ONNX files")
-    from .. import evaluate
+    from .. import evaluate, int8
 
+    beside = [path.with_name(f"{int8.name_of(path.stem)}{path.suffix}") for path in paths]
+    paths = [*paths, *(path for path in beside if path not in paths and path.exists())]
     evaluate.test_set(
         {path.stem: path.read_bytes() for path in paths},
         options.shared,
@@ -79,6 +99,24 @@ def _test_set(options):
     return DONE
 
 
+def _quantise(options):
+    from .. import requantise
+
+    good = requantise.again(
+        options.model,
+        options.zoo,
+        options.scratch,
+        options.shared,
+        options.corpus,
+        options.heldout,
+        options.frames,
+        options.stride,
+        options.threads,
+        options.dry_run,
+    )
+    return DONE if good else NOT_PUBLISHED
+
+
 def _cost(options):
     from .. import catalogue, evaluate
 
@@ -88,6 +126,11 @@ def _cost(options):
         milliseconds = evaluate.milliseconds_per_frame(data, options.threads, options.runs)
         entry["measured"].update({"ms_per_frame": round(milliseconds, 1), "machine": evaluate.machine(options.threads)})
         print(f"{entry['id']}: {milliseconds:.1f} ms a frame of 640x360, {evaluate.machine(options.threads)}")
+        if "int8" in entry:
+            data = (options.zoo / entry["int8"]["file"]).read_bytes()
+            milliseconds = evaluate.milliseconds_per_frame(data, options.threads, options.runs)
+            entry["int8"]["ms_per_frame"] = round(milliseconds, 1)
+            print(f"{entry['id']} in 8-bit integers: {milliseconds:.1f} ms")
     if not options.dry_run:
         catalogue.write(options.zoo / "catalogue.toml", entries)
 

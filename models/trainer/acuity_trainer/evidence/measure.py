@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import catalogue, export
+from .. import catalogue, contract, export
 from ..results import PLAIN
 from . import clips, plan, rows, score, vmaf
 
@@ -25,12 +25,16 @@ class Tools:
 
 
 def graph_digest(data):
-    """SHA-256 of a model's graph with all weights, which is what makes its pictures; its metadata may change."""
+    """SHA-256 of what makes a model's pictures, its graph with weights, its overlay: other metadata may change."""
     import onnx
 
-    graph = onnx.load_from_string(data).graph
-    graph.name = ""
-    return hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
+    model = onnx.load_from_string(data)
+    model.graph.name = ""
+    digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
+    for entry in model.metadata_props:
+        if entry.key == contract.OVERLAY_KEY:
+            digest.update(entry.value.encode())
+    return digest.hexdigest()
 
 
 def find_model(name, tools):

@@ -2,7 +2,7 @@
 
 Such furniture is the one thing of a video that needs no guessing: at its place it always is the same picture, which a
 few hundred kilobytes can hold, and which no network of ten thousand weights learns by heart. `fit` finds it in the
-training material. `Overlay` holds it, and says what it corrects; `graph` writes the same as ONNX nodes.
+training material. `Overlay` holds it, and says what it corrects; `entry` is how a model file carries it.
 
 At work each place is compared with what it is known to look like. Only where the low picture is as expected the
 correction is added; anywhere else, and at any other frame size, the network's own picture stays as it is. So a
@@ -92,6 +92,13 @@ class Overlay:
             place = (slice(y, y + box.picture.shape[1]), slice(x, x + box.picture.shape[2]))
             corrected[place] += box.correction(luma, picture[place], self.tolerance)
         return corrected
+
+    def applied(self, luma, made):
+        """What the edge shows: `made`, the network's own picture, uint8 [scale h, scale w], corrected and rounded."""
+        if tuple(luma.shape) != tuple(self.frame):
+            return made
+        corrected = self.correct(luma, made.astype(np.float32))
+        return np.clip(np.floor(corrected + np.float32(0.5)), 0, 255).astype(np.uint8)
 
     def facts(self):
         """What metadata and records tell of it."""
