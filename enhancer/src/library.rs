@@ -228,7 +228,11 @@ impl Library {
             }
         }
         let wanted = match (request.deadline, request.priority) {
-            (None, Priority::Viewer) => models.len().checked_sub(1).into_iter().collect(),
+            // The best, and the cheapest beside it: see `luma`.
+            (None, Priority::Viewer) => {
+                let best = models.len().checked_sub(1);
+                best.into_iter().chain((models.len() > 1).then_some(0)).collect()
+            }
             _ => likely(&models),
         };
         let all: Vec<usize> = (0..models.len()).collect();

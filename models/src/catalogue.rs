@@ -113,11 +113,15 @@ impl Catalogue {
         Self::default()
     }
 
-    /// The same catalogue with one model alone; `None` if there is no such id.
+    /// The same catalogue with one model and the cheaper ones of its set; `None` if there is no such id.
     #[must_use]
-    pub fn only(&self, id: &str) -> Option<Self> {
-        let entry = Arc::clone(self.by_id(id)?);
-        Some(Self { directory: self.directory.clone(), entries: vec![entry], rejected: Vec::new() })
+    pub fn up_to(&self, id: &str) -> Option<Self> {
+        let best = self.by_id(id)?;
+        let belongs = |entry: &&Arc<ModelEntry>| {
+            (&entry.cluster, entry.scale) == (&best.cluster, best.scale) && entry.tier <= best.tier
+        };
+        let entries = self.entries.iter().filter(belongs).cloned().collect();
+        Some(Self { directory: self.directory.clone(), entries, rejected: Vec::new() })
     }
 
     fn parse(text: &str, directory: &Path) -> Result<Self, toml::de::Error> {

@@ -170,3 +170,93 @@ const _: () = assert!(PARTS == 1 << 5);
 pub(super) fn count(share: f64) -> usize {
     ((COLUMNS * ROWS) as f64 * share).round().clamp(1.0, (COLUMNS * ROWS) as f64) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTH: usize = 80;
+    const HEIGHT: usize = 64;
+    const HIGH: usize = WIDTH * HEIGHT * 4;
+
+    fn low(data: &[u8]) -> Plane<'_> {
+        Plane { data, stride: WIDTH, width: WIDTH, height: HEIGHT }
+    }
+
+    fn high(data: &[u8]) -> Plane<'_> {
+        Plane { data, stride: WIDTH * 2, width: WIDTH * 2, height: HEIGHT * 2 }
+    }
+
+    fn made(data: &mut [u8]) -> PlaneMut<'_> {
+        PlaneMut { data, stride: WIDTH * 2, width: WIDTH * 2, height: HEIGHT * 2 }
+    }
+
+    fn texture(length: usize, seed: usize) -> Vec<u8> {
+        (0..length).map(|place| 100 + ((place * 7919 + seed) % 31) as u8).collect()
+    }
+
+    /// A carry that has seen `picture`, of which the dear network made `dear` and the cheap one flat 100.
+    fn after(picture: &[u8], dear: &[u8]) -> Carry {
+        let mut carry = Carry::default();
+        assert_eq!(carry.plan(low(picture), &[], 2, false, 0.25), Plan::Whole);
+        let whole = carry.grid.whole();
+        carry.learn(&whole, high(dear), &made(&mut [100; HIGH]));
+        carry
+    }
+
+    fn added(carry: &Carry) -> Vec<u8> {
+        let mut out = vec![100; HIGH];
+        carry.add(&mut made(&mut out));
+        out
+    }
+
+    #[test]
+    fn a_picture_that_was_made_as_a_whole_is_the_dear_networks() {
+        let (picture, dear) = (texture(WIDTH * HEIGHT, 1), texture(HIGH, 2));
+        let mut carry = after(&picture, &dear);
+        assert_eq!(added(&carry), dear);
+        // And stays it for as long as nothing changes, at no cost.
+        assert_eq!(carry.plan(low(&picture), &picture, 2, false, 0.25), Plan::Windows(vec![]));
+        assert_eq!(added(&carry), dear);
+    }
+
+    #[test]
+    fn what_changes_fades_and_is_made_again() {
+        let (picture, dear) = (texture(WIDTH * HEIGHT, 1), texture(HIGH, 2));
+        let mut carry = after(&picture, &dear);
+        let mut next = picture.clone();
+        for y in 16..24 {
+            next[y * WIDTH + 32..y * WIDTH + 40].iter_mut().for_each(|pixel| *pixel += 10);
+        }
+        let Plan::Windows(windows) = carry.plan(low(&next), &picture, 2, false, 0.25) else { panic!() };
+        let [window] = windows.as_slice() else { panic!("{windows:?}") };
+        assert!(carry.grid.blocks_of(window).any(|block| block == 2 * 10 + 4));
+        // A change of 100 (mean squared) leaves a quarter of the gain.
+        let place = 36 * WIDTH * 2 + 70;
+        let gain = f32::from(dear[place]) - 100.0;
+        let left = f32::from(added(&carry)[place]) - 100.0;
+        assert!((left - gain / 4.0).abs() <= 1.0, "{left} of {gain}");
+        let other = texture(HIGH, 3);
+        carry.learn(window, high(&other), &made(&mut [100; HIGH]));
+        assert!(added(&carry)[place].abs_diff(other[place]) <= 1);
+        // Elsewhere nothing has happened.
+        assert_eq!(added(&carry)[..16 * 2 * WIDTH * 2 - 1], dear[..16 * 2 * WIDTH * 2 - 1]);
+    }
+
+    #[test]
+    fn key_pictures_cuts_and_other_sizes_are_made_as_a_whole() {
+        let (picture, dear) = (texture(WIDTH * HEIGHT, 1), texture(HIGH, 2));
+        let mut carry = after(&picture, &dear);
+        assert_eq!(carry.plan(low(&picture), &picture, 2, true, 0.25), Plan::Whole);
+        let cut: Vec<u8> = picture.iter().map(|pixel| 255 - pixel).collect();
+        assert_eq!(carry.plan(low(&cut), &picture, 2, false, 0.25), Plan::Whole);
+        assert_eq!(carry.plan(low(&picture), &cut, 3, false, 0.25), Plan::Whole);
+        carry.forget();
+        assert_eq!(carry.plan(low(&picture), &picture, 3, false, 0.25), Plan::Whole);
+    }
+
+    #[test]
+    fn shares_are_windows() {
+        assert_eq!((count(1.0), count(0.0), count(0.25)), (20, 1, 5));
+    }
+}

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use acuity_config::Config;
+use acuity_config::{Config, Precision, Provider};
 use acuity_enhancer::{Enhancer, Readiness, RenditionSpec, Upscaler, remux};
 use acuity_models::Catalogue;
 use clap::{Args as ClapArgs, ValueEnum};
@@ -62,6 +62,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "KBPS", value_parser = clap::value_parser!(u32).range(50..=50_000))]
     max_kbps: Option<u32>,
 
+    /// Part of each picture that a dear tier makes anew, 0.05 to 1 [default: as the edge; 1 is all of it, which is best and slowest]
+    #[arg(long, value_name = "SHARE")]
+    detail_share: Option<f64>,
+
+    /// What runs the networks: auto, cpu, openvino, cuda or tensorrt [default: auto]
+    #[arg(long, value_name = "NAME", value_parser = provider)]
+    provider: Option<Provider>,
+
+    /// Numbers they run with: auto, float or int8 [default: auto]
+    #[arg(long, value_name = "NAME", value_parser = precision)]
+    precision: Option<Precision>,
+
     /// Also write an account of the run as JSON: seconds a stage, times of single segments, memory, what made the pictures
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -74,6 +86,16 @@ pub(super) struct Args {
 enum Baseline {
     /// libswscale's bicubic, through the same encoder
     Bicubic,
+}
+
+fn provider(name: &str) -> Result<Provider, String> {
+    let known = Provider::ALL.into_iter().find(|provider| provider.as_str() == name);
+    known.ok_or_else(|| format!("is not one of {}", Provider::ALL.map(Provider::as_str).join(", ")))
+}
+
+fn precision(name: &str) -> Result<Precision, String> {
+    let known = Precision::ALL.into_iter().find(|precision| precision.as_str() == name);
+    known.ok_or_else(|| format!("is not one of {}", Precision::ALL.map(Precision::as_str).join(", ")))
 }
 
 /// Enlargement per side where nobody says another.
@@ -90,6 +112,15 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let source = locate(&args.input, scratch.path())?;
     let mut config = Config::for_origin("http://localhost/").map_err(Failure::fault)?;
     config.enhancer.runtime_library = args.places.runtime_library(None);
+    if let Some(share) = args.detail_share {
+        config.enhancer.detail_share = share.clamp(0.05, 1.0);
+    }
+    if let Some(provider) = args.provider {
+        config.enhancer.provider = provider;
+    }
+    if let Some(precision) = args.precision {
+        config.enhancer.precision = precision;
+    }
     let (catalogue, upscaler, scale) = upscaler(args)?;
     let rendition = Rendition::open(&source, &config)?;
     let larger = rendition.facts.width.max(rendition.facts.height).saturating_mul(scale);
@@ -162,7 +193,7 @@ fn upscaler(args: &Args) -> Result<(Catalogue, Upscaler, u32), Failure> {
         .map_err(|error| Failure::Fault(format!("{} {hint}", with_causes(&error))))?;
     let catalogue = match &args.model {
         None => all,
-        Some(id) => all.only(id).ok_or_else(|| {
+        Some(id) => all.up_to(id).ok_or_else(|| {
             let known: Vec<&str> = all.entries().iter().map(|entry| entry.id.as_str()).collect();
             Failure::Fault(format!("there is no model {id}; the catalogue has {}", known.join(", ")))
         })?,
