@@ -146,7 +146,8 @@ impl Loader {
             let seconds_per_pixel = network.prove()?;
             Ok((network, seconds_per_pixel))
         })?;
-        Ok(Arc::new(Model::new(identity, Bytes::from(bytes), network, seconds_per_pixel)))
+        let costs = &self.library.costs;
+        Ok(Arc::new(Model::new(identity, Bytes::from(bytes), network, seconds_per_pixel, costs)))
     }
 
     /// If `model` takes the place of one that is in use, makes as many sessions as that one has: whoever comes to the new
@@ -174,6 +175,7 @@ impl Loader {
     fn tidy(&self) {
         let now = Instant::now();
         self.library.sets().expire(now);
+        self.library.costs.keep();
         for (_, model) in self.known() {
             model.model.drop_idle(self.library.keeping.idle_after, now);
         }

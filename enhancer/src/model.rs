@@ -12,7 +12,7 @@ use acuity_models::{ModelEntry, Sha256, TensorContract, Tier};
 use bytes::Bytes;
 
 use crate::inference::Network;
-use crate::schedule::Cost;
+use crate::schedule::{Costs, Forecast};
 
 /// What makes two catalogue entries the same model: what is run, and what it is called in metrics and reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub(crate) struct SetModel {
 pub(crate) struct Model {
     pub(crate) identity: Identity,
     pub(crate) bytes: Bytes,
+    /// What it costs on this machine, under its digest; all lanes learn together.
+    costs: Arc<Costs>,
+    digest: String,
     sessions: Mutex<Sessions>,
 }
 
@@ -59,28 +62,28 @@ struct Sessions {
     /// When making one failed last.
     failed: Option<Instant>,
     last_run: Instant,
-    /// What it costs on this machine; all lanes learn together.
-    cost: Cost,
 }
 
 /// After a session could not be made (no memory, most likely) the next try waits this long.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// What has to be made within a second to keep up with the largest common output: 720p at 30 pictures a second.
-const REAL_TIME_PIXELS: u64 = 1280 * 720 * 30;
+/// Thirty of these have to be made within a second to keep up with the largest common output, 720p at 30 pictures a second.
+const REAL_TIME_PICTURE: u64 = 1280 * 720;
 
 impl Model {
     /// A model that has proven itself with `network`, which took `seconds_per_pixel` of output.
-    pub(crate) fn new(identity: Identity, bytes: Bytes, network: Network, seconds_per_pixel: f64) -> Self {
-        let sessions = Sessions {
-            idle: vec![network],
-            made: 1,
-            wished: false,
-            failed: None,
-            last_run: Instant::now(),
-            cost: Cost::estimate(seconds_per_pixel),
-        };
-        Self { identity, bytes, sessions: Mutex::new(sessions) }
+    pub(crate) fn new(
+        identity: Identity,
+        bytes: Bytes,
+        network: Network,
+        seconds_per_pixel: f64,
+        costs: &Arc<Costs>,
+    ) -> Self {
+        let digest = identity.sha256.to_string();
+        costs.introduce(&digest, seconds_per_pixel);
+        let sessions =
+            Sessions { idle: vec![network], made: 1, wished: false, failed: None, last_run: Instant::now() };
+        Self { identity, bytes, costs: Arc::clone(costs), digest, sessions: Mutex::new(sessions) }
     }
 
     /// Every change under the lock is complete in itself, so what a panic left behind is valid.
@@ -146,22 +149,23 @@ impl Model {
         }
     }
 
-    pub(crate) fn cost(&self) -> Cost {
-        self.lock().cost
+    /// What a segment of `pixels` output pixels in pictures of `picture_pixels` takes while `busy` lanes work.
+    pub(crate) fn forecast(&self, picture_pixels: u64, pixels: u64, busy: usize) -> Forecast {
+        self.costs.forecast(&self.digest, picture_pixels, pixels, busy)
     }
 
-    pub(crate) fn learn(&self, seconds: f64, pictures: u64, picture_pixels: u64) {
-        self.lock().cost.learn(seconds, pictures, picture_pixels);
+    pub(crate) fn learn(&self, seconds: f64, pictures: u64, picture_pixels: u64, busy: usize) {
+        self.costs.learn(&self.digest, seconds, pictures, picture_pixels, busy);
     }
 
     /// The model was passed over for its cost.
     pub(crate) fn relax(&self) {
-        self.lock().cost.relax();
+        self.costs.relax(&self.digest);
     }
 
     /// Whether it is likely to be chosen for a viewer: it keeps up with a film.
     pub(crate) fn is_real_time(&self) -> bool {
-        self.cost().predict(REAL_TIME_PIXELS) <= 1.0
+        self.forecast(REAL_TIME_PICTURE, 30 * REAL_TIME_PICTURE, 1).seconds <= 1.0
     }
 }
 

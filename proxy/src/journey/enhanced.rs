@@ -13,7 +13,7 @@ use http::HeaderValue;
 use super::{End, end_of};
 use crate::ahead::Ahead;
 use crate::asked::Asked;
-use crate::cache::store::Store;
+use crate::cache::store::{Object, Store};
 use crate::client::strip_cmcd;
 use crate::deadline::Hurry;
 use crate::hls::{RenditionToken, uri};
@@ -62,7 +62,7 @@ impl EnhancedJourney {
             let now = Instant::now();
             if object.freshness_left(now).is_some() {
                 self.metrics.cache_hits.inc();
-                self.ahead.follow(&wanted, &object);
+                self.given(asked, &wanted, path_and_query, &object);
                 if object.is_due_for_improvement(now) {
                     self.producer.improve(&wanted);
                 }
@@ -74,7 +74,7 @@ impl EnhancedJourney {
         let hurry = asked.with_client(|client| Hurry::of(&client.cmcd));
         match self.producer.get(&wanted, hurry).await {
             Ok((object, outcome)) => {
-                self.ahead.follow(&wanted, &object);
+                self.given(asked, &wanted, path_and_query, &object);
                 respond::object(asked.method, asked.headers, &object, outcome, Instant::now()).into()
             }
             Err(trouble) => {
@@ -85,6 +85,18 @@ impl EnhancedJourney {
                 end
             }
         }
+    }
+
+    /// A player gets an object: counts it, and prepares what it will ask for next.
+    fn given(&self, asked: &Asked<'_>, wanted: &Wanted, path_and_query: &str, object: &Object) {
+        object.count_request();
+        if self.ahead.is_on() && asked.has_cmcd() {
+            let next = asked.with_client(|client| client.cmcd.next_object());
+            if let Some(next) = next {
+                self.ahead.announced(wanted, path_and_query, &next);
+            }
+        }
+        self.ahead.follow(wanted, object);
     }
 
     /// A token's bounds are those of its format. Tokens are not signed, so what nobody is offered must not cost anybody

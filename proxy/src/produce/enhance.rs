@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use acuity_enhancer::{
-    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, Priority, RenditionSpec, Upscaler,
+    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Haste, RenditionSpec, Upscaler,
 };
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::{Job, Shared};
+use super::{Job, Reason, Shared, company};
+use crate::hls::media::Segment;
 use crate::rescue::{Remedy, Tried, Trouble};
 use crate::wanted::spec_of;
 
@@ -28,12 +29,13 @@ impl Shared {
     pub(super) async fn enhance(
         &self,
         job: &Job<'_>,
-        at: usize,
+        (at, segment): (usize, &Segment),
         init: Option<Bytes>,
         clear: Bytes,
     ) -> Result<EnhancedSegment, Trouble> {
         let spec = spec_of(&job.wanted.token);
-        let mut deadline = job.deadline(&self.config);
+        let (demand, is_start) = self.demand(job, at, segment);
+        let mut deadline = job.deadline(&self.config, is_start);
         let mut upscaler = spec.upscaler.clone();
         let mut lead_in = Vec::new();
         let mut tried = Tried::default();
@@ -46,10 +48,11 @@ impl Shared {
                 segment: clear.clone(),
                 spec: RenditionSpec { upscaler: upscaler.clone(), ..spec.clone() },
                 deadline,
-                priority: if job.urgency.is_waited_for() { Priority::Viewer } else { Priority::Ahead },
+                priority: company::priority(job),
+                demand: demand.clone(),
                 cancel: CancelFlag::default(),
             };
-            let trouble = match ask(&self.enhancer, request).await {
+            let trouble = match self.ask(job, request, is_start).await {
                 Ok(enhanced) => return Ok(enhanced),
                 Err(error) => Trouble::Enhance(error),
             };
@@ -88,17 +91,39 @@ fn hold() -> Vec<Bytes> {
     vec![Bytes::new()]
 }
 
-async fn ask(enhancer: &Enhancer, request: EnhanceRequest) -> Result<EnhancedSegment, EnhanceError> {
-    let (sender, reply) = oneshot::channel();
-    let cancel = request.cancel.clone();
-    // If nobody listens any more the runtime is going down, and the result with it.
-    enhancer.submit(request, Box::new(move |result| drop(sender.send(result))));
-    match timeout(LOST_AFTER, reply).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(EnhanceError::WorkerLost),
-        Err(_) => {
-            cancel.cancel();
-            Err(EnhanceError::WorkerLost)
+impl Shared {
+    /// Asks once, and tells the enhancer of those who come while it works.
+    async fn ask(
+        &self,
+        job: &Job<'_>,
+        request: EnhanceRequest,
+        is_start: bool,
+    ) -> Result<EnhancedSegment, EnhanceError> {
+        let (sender, reply) = oneshot::channel();
+        let (cancel, demand) = (request.cancel.clone(), request.demand.clone());
+        // If nobody listens any more the runtime is going down, and the result with it.
+        self.enhancer.submit(request, Box::new(move |result| drop(sender.send(result))));
+        let mut reply = std::pin::pin!(timeout(LOST_AFTER, reply));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut reply => return match answer {
+                    Ok(Ok(result)) => result,
+                    Ok(Err(_)) => Err(EnhanceError::WorkerLost),
+                    Err(_) => {
+                        cancel.cancel();
+                        Err(EnhanceError::WorkerLost)
+                    }
+                },
+                () = job.party.changed() => {
+                    let Some((deadline, haste)) = job.asked_for(&self.config) else { continue };
+                    let haste = if is_start { Haste::Start } else { haste };
+                    // An object that is made plainly because all else failed has no deadline, and needs none.
+                    let deadline = (!matches!(job.reason, Reason::Improve)).then_some(deadline);
+                    demand.raise(deadline, haste, job.party.asks().0);
+                    self.enhancer.reconsider();
+                }
+            }
         }
     }
 }

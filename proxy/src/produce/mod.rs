@@ -4,12 +4,14 @@
 //! is at hand, the origin is asked whether it changed; it is decrypted, enhanced, encrypted again and kept. What goes wrong
 //! on the way is looked up in [`crate::rescue`]. All of it runs in a task of its own (see [`crate::cache::flight`]).
 
+mod company;
 mod enhance;
 mod freshness;
 mod guarded;
 mod job;
 mod lead_in;
 mod turns;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,11 +33,13 @@ use crate::metrics::{Kind, Metrics, Outcome};
 use crate::origin::Source;
 use crate::playlists::Playlists;
 use crate::rescue::{Remedy, Tried, Trouble};
+use crate::site::Sites;
 use crate::wanted::{Wanted, spec_of};
 
 pub use job::SOURCE;
 use job::{Job, MP4, Reason, content_type, is_improvable, seal};
 use turns::{Place, Turns};
+use waiting::{Ask, Waiting};
 
 /// Objects being made at one time. Each holds a source segment, its clear copy and its enhanced one (a few megabytes), so
 /// this bounds the memory outside of caches; those who wait for a place hold nothing.
@@ -63,6 +67,8 @@ struct Shared {
     guard: Guard,
     metrics: Arc<Metrics>,
     flights: Flights<ObjectKey, Made>,
+    sites: Arc<Sites>,
+    waiting: Waiting,
     in_hand: Semaphore,
     /// Work done ahead, at most as much as there are lanes: so it never fills the queue, and what waits here becomes
     /// urgent at once when a player asks for it.
@@ -75,6 +81,7 @@ pub struct Parts {
     pub config: Arc<Config>,
     pub playlists: Playlists,
     pub inputs: Inputs,
+    pub sites: Arc<Sites>,
     pub enhancer: Enhancer,
     pub store: Store,
     pub guard: Guard,
@@ -85,7 +92,7 @@ impl Producer {
     /// A producer from its parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, playlists, inputs, enhancer, store, guard, metrics } = parts;
+        let Parts { config, playlists, inputs, sites, enhancer, store, guard, metrics } = parts;
         let ahead = Turns::new(config.enhancer.lanes);
         Self(Arc::new(Shared {
             config,
@@ -96,6 +103,8 @@ impl Producer {
             guard,
             metrics,
             flights: Flights::new(FLIGHTS_LIMIT),
+            sites,
+            waiting: Waiting::default(),
             in_hand: Semaphore::new(IN_HAND_LIMIT),
             ahead,
         }))
@@ -106,7 +115,10 @@ impl Producer {
     /// # Errors
     /// What stands against it; its remedy is one that needs no enhancer (pass through, pass on, a status).
     pub async fn get(&self, wanted: &Wanted, hurry: Hurry) -> Result<(Arc<Object>, Outcome), Arc<Trouble>> {
-        let reason = Reason::Viewer { asked: Instant::now(), hurry };
+        let asked = Instant::now();
+        let reason = Reason::Viewer { asked, hurry };
+        let party = self.0.waiting.party(wanted.key);
+        party.ask(Ask { asked, hurry });
         let mut last = Arc::new(Trouble::Flight(FlightError::Lost));
         for _ in 0..ATTEMPTS {
             match self.join(wanted, reason).await {
@@ -131,13 +143,13 @@ impl Producer {
     }
 
     /// Starts making an object that nobody has asked for yet; `false` if it is there or being made. `media`: from the start
-    /// of the segment that a player has just got to the start of this one.
+    /// of the segment that a player has just got to the start of this one; `fills`: with that one it has just started.
     #[must_use]
-    pub fn launch(&self, wanted: &Wanted, media: Duration) -> bool {
+    pub fn launch(&self, wanted: &Wanted, media: Duration, fills: bool) -> bool {
         if self.0.store.has_fresh(&wanted.key, Instant::now()) {
             return false;
         }
-        let reason = Reason::Ahead { asked: Instant::now(), media };
+        let reason = Reason::Ahead { asked: Instant::now(), media, fills };
         self.0.flights.launch(wanted.key, |urgency| self.in_line(wanted, reason, urgency))
     }
 
@@ -158,6 +170,12 @@ impl Producer {
     ) -> impl Future<Output = Made> + Send + use<> {
         let place = self.0.ahead.line_up();
         self.clone().make(wanted.clone(), reason, urgency, Some(place))
+    }
+
+    /// Whether an object is in the cache, however old.
+    #[must_use]
+    pub fn has(&self, wanted: &Wanted) -> bool {
+        self.0.store.get(&wanted.key).is_some()
     }
 
     /// Objects being made or waited for.
@@ -197,11 +215,13 @@ impl Shared {
         if let Some(object) = kept.as_ref().filter(|object| object.freshness_left(Instant::now()).is_some()) {
             return Ok((Arc::clone(object), Outcome::Hit));
         }
+        let party = self.waiting.party(wanted.key);
         let _turn = turn(line, urgency).await;
         let _place = self.place(urgency).await?;
         let lists_it = |playlist: &MediaPlaylist| playlist.find(&wanted.path_and_query) != Found::None;
         let playlist = self.playlists.media_that(&wanted.site, &wanted.token.playlist, lists_it).await?;
-        let job = Job { wanted, reason, urgency, playlist: &playlist, started: Instant::now() };
+        let started = Instant::now();
+        let job = Job { wanted, reason, urgency, playlist: &playlist, started, party: &party };
         match playlist.find(&wanted.path_and_query) {
             Found::Segment(at) => match playlist.segments.get(at) {
                 Some(segment) => self.segment(&job, at, segment, kept).await,
@@ -261,7 +281,7 @@ impl Shared {
         };
         let content_type = content_type(init.is_some(), &ingredients.clear);
         let Ingredients { clear, cipher, .. } = ingredients;
-        let enhanced = match self.enhance(job, at, init.clone(), clear.clone()).await {
+        let enhanced = match self.enhance(job, (at, segment), init.clone(), clear.clone()).await {
             Ok(enhanced) => enhanced,
             // Nobody waits for it and its place in the queue went to somebody who does.
             Err(trouble)
