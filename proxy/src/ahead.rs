@@ -152,10 +152,9 @@ mod tests {
             ("http://169.254.169.254/latest", None),
             ("//elsewhere.example/2.ts", None),
             ("file:///etc/passwd", None),
-            ("\u{0}", None),
         ] {
             let found = announced(&token, asked, next);
-            assert_eq!(found.as_deref().map(|path| path.split('\u{0}').next().unwrap()), expected, "{next}");
+            assert_eq!(found.as_deref(), expected, "{next}");
         }
         assert_eq!(announced(&token, asked, &format!("/~acuity/{other}/ocean/360p/2.ts")), None);
     }

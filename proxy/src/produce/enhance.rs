@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::{Job, Reason, Shared, company};
+use super::{Job, Shared, company};
 use crate::hls::media::Segment;
 use crate::rescue::{Remedy, Tried, Trouble};
 use crate::wanted::spec_of;
@@ -118,9 +118,7 @@ impl Shared {
                 () = job.party.changed() => {
                     let Some((deadline, haste)) = job.asked_for(&self.config) else { continue };
                     let haste = if is_start { Haste::Start } else { haste };
-                    // An object that is made plainly because all else failed has no deadline, and needs none.
-                    let deadline = (!matches!(job.reason, Reason::Improve)).then_some(deadline);
-                    demand.raise(deadline, haste, job.party.asks().0);
+                    demand.raise(Some(deadline), haste, job.party.asks().0);
                     self.enhancer.reconsider();
                 }
             }

@@ -106,7 +106,7 @@ impl Load {
                     _ => (Haste::Steady, media),
                 };
                 // Half of the players say what they have in their buffers.
-                let says = since_start > 1 && viewer % 2 == 0;
+                let says = since_start > 1 && viewer.is_multiple_of(2);
                 let left = match haste {
                     Haste::Start => media * 0.5,
                     Haste::Steady if says => dice.between(1.0, 8.0),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::load::{Dice, Load};
 use super::*;
 
-/// Two cores as they were measured: a 720p30 stream takes 0.16 of a lane plainly, then 0.3, 0.55 and 0.95.
+/// Of the order of what two cores take: a 720p30 stream takes 0.16 of a lane plainly, then 0.3, 0.55 and 0.95.
 fn machine(lanes: usize) -> Machine {
     let stream = 1280.0 * 720.0 * 30.0;
     Machine {
@@ -76,6 +76,8 @@ fn bound(machine: &Machine, wanted: &[Wanted], until: f64) -> f64 {
     worth / viewers.len().max(1) as f64
 }
 
+/// Runs it both ways; prints a line for `--nocapture`.
+#[allow(clippy::print_stdout)]
 fn summary(name: &str, machine: &Machine, wanted: &[Wanted]) -> Summary {
     let (made, _) = run(machine, wanted, Policy::Board);
     let (plain, _) = run(machine, wanted, Policy::Plain);
