@@ -41,17 +41,24 @@ pub struct EnhancerConfig {
     /// A segment is sent while it is being made if that makes its transfer so many times as quick as the film (1 to 100); it is
     /// held back until then.
     pub stream_pace: f64,
+    /// Share of segments that a predicted time must hold for (0.5 to 0.999). The higher, the fewer are finished by the plain scaler,
+    /// and the smaller the tiers.
+    pub confidence: f64,
+    /// Where what models cost on this machine is kept between runs; none: it is learned anew.
+    pub cost_file: Option<PathBuf>,
     /// By when a segment must be ready.
     pub deadline: DeadlinePolicy,
 }
 
 /// By when a segment that a player asked for must be ready. Without word from the player that is
 /// `fraction` of the playlist's target duration; with CMCD's buffer length it is that less `buffer_reserve`. Both are
-/// then kept between `shortest` and `longest`.
+/// then kept between `shortest` and `longest`. A player that starts or seeks waits for `startup_fraction` of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeadlinePolicy {
     /// Part of the target duration (0.1 to 10).
     pub fraction: f64,
+    /// The same for a player that starts, seeks or has run dry (0.1 to 10).
+    pub startup_fraction: f64,
     /// What must be left in the player's buffer when the segment is ready (0 s to 30 s).
     pub buffer_reserve: Duration,
     /// No deadline is nearer than this (50 ms to 30 s).
@@ -149,6 +156,9 @@ impl Default for EnhancerConfig {
             stream_pace: 2.0,
             // Loses 0.03 dB against all of it, for less than half the time.
             detail_share: 0.25,
+            // The measure that players are judged by is the 95th percentile; one segment in twenty is finished plainly at worst.
+            confidence: 0.95,
+            cost_file: None,
             deadline: DeadlinePolicy::default(),
         }
     }
@@ -159,6 +169,8 @@ impl Default for DeadlinePolicy {
         Self {
             // A player downloads one segment per target duration; the rest of it is for the transfer.
             fraction: 0.85,
+            // Viewers begin to leave after two seconds of a spinner (Krishnan and Sitaraman, 2012): two of 4 s, three of 6 s.
+            startup_fraction: 0.5,
             // Time for the transfer, and for the player to append what it got.
             buffer_reserve: Duration::from_secs(1),
             // Below this even the plain scaler is not ready; a nearer deadline would only fail everything.
@@ -220,6 +232,8 @@ impl EnhancerConfig {
             runtime_library: section.path("runtime_library"),
             detail_share: section.number("detail_share", default.detail_share, 0.05..=1.0),
             stream_pace: section.number("stream_pace", default.stream_pace, 1.0..=100.0),
+            confidence: section.number("confidence", default.confidence, 0.5..=0.999),
+            cost_file: section.path("cost_file"),
             deadline: DeadlinePolicy::read(section.child("deadline")),
         };
         section.finish();
@@ -233,6 +247,7 @@ impl DeadlinePolicy {
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
         let policy = Self {
             fraction: section.number("fraction", default.fraction, 0.1..=10.0),
+            startup_fraction: section.number("startup_fraction", default.startup_fraction, 0.1..=10.0),
             buffer_reserve: section.duration("buffer_reserve", default.buffer_reserve, ms(0)..=s(30)),
             shortest: section.duration("shortest", default.shortest, ms(50)..=s(30)),
             longest: section.duration("longest", default.longest, ms(500)..=s(60)),

@@ -11,6 +11,9 @@ pub enum EnhanceError {
         /// The configured limit.
         limit: usize,
     },
+    /// It was made ahead, and a viewer's segment needed the lane. Ask again if somebody waits for it.
+    #[error("made room for a segment that a viewer waits for")]
+    MadeRoom,
     /// The enhancer is going down.
     #[error("the enhancer is shutting down")]
     ShuttingDown,
@@ -45,6 +48,7 @@ impl EnhanceError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::QueueFull { .. } => "queue_full",
+            Self::MadeRoom => "made_room",
             Self::ShuttingDown => "shutting_down",
             Self::Cancelled => "cancelled",
             Self::Container(_) => "source_unreadable",

@@ -18,13 +18,10 @@ use crate::outlet::{Outlet, Pieces};
 use crate::pipeline;
 use crate::probe::require_supported;
 use crate::report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
-use crate::schedule::{Choice, Cost, choose};
+use crate::schedule::{Choice, Facts, PLAIN, Tier, Verdict, Why};
 use crate::timeline::Timeline;
 use crate::upscale::{PicturePool, Scalers, Upscale};
-use crate::{EnhanceError, EnhanceRequest, Priority, Upscaler};
-
-/// Ten milliseconds for a 720p picture, about what two cores take; replaced by what is measured.
-const PLAIN_SECONDS_PER_PIXEL: f64 = 1.1e-8;
+use crate::{EnhanceError, EnhanceRequest, Upscaler};
 
 pub(crate) struct Lane {
     number: usize,
@@ -33,8 +30,6 @@ pub(crate) struct Lane {
     scalers: Scalers,
     memory: Memory,
     pool: PicturePool,
-    /// What decoder, plain scaler and encoder cost.
-    plain: Cost,
 }
 
 impl Lane {
@@ -46,18 +41,21 @@ impl Lane {
             scalers: Scalers::default(),
             memory: Memory::default(),
             pool: PicturePool::default(),
-            plain: Cost::estimate(PLAIN_SECONDS_PER_PIXEL),
         }
     }
 
-    /// Makes one segment with what is in `hand`. `queued_seconds` is how long it waited, `waiting` how many viewers' segments wait for each
-    /// lane behind it. `pieces` gets the segment's bytes while it is being made.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Makes one segment with what is in `hand`. `queued_seconds` is how long it waited, `busy` how many lanes work, this one included;
+    /// `decide` says what it is made with, once it is known what it takes. `pieces` gets the segment's bytes while it is being made.
     pub(crate) fn enhance(
         &mut self,
         request: &EnhanceRequest,
         hand: Hand,
         queued_seconds: f64,
-        waiting: f64,
+        (busy, decide): (usize, &dyn Fn(&Facts<'_>) -> Verdict),
         pieces: Option<Pieces>,
     ) -> Result<EnhancedSegment, EnhanceError> {
         let started = Instant::now();
@@ -81,18 +79,20 @@ impl Lane {
         let frames = u32::try_from(timeline.len()).unwrap_or(u32::MAX);
         let picture_pixels = u64::from(request.spec.width) * u64::from(request.spec.height);
         let pixels = picture_pixels * u64::from(frames);
-        // However far the deadline is, a tier slower than the film would take the time of the segments behind this one. Only
-        // who asks as a viewer without a deadline means "as good as it gets".
-        let real_time = media_seconds.max(0.1);
-        let left = match (request.deadline, request.priority) {
-            (Some(at), _) => Some(at.saturating_duration_since(Instant::now()).as_secs_f64().min(real_time)),
-            (None, Priority::Ahead) => Some(real_time),
-            (None, Priority::Viewer) => None,
-        };
-        let costs: Vec<Cost> = hand.tiers.iter().map(|(model, _)| model.cost()).collect();
-        let choice = choose(&costs, pixels, left, waiting);
+        let tiers: Vec<Tier> = hand
+            .tiers
+            .iter()
+            .map(|(model, session)| Tier {
+                forecast: model.forecast(picture_pixels, pixels, busy),
+                at_hand: session.is_some(),
+            })
+            .collect();
+        let plain = self.library.costs.plain(picture_pixels, pixels, busy);
+        let Verdict { choice, why, limit, plain_seconds } =
+            decide(&Facts { tiers: &tiers, plain, media_seconds });
         let settings = encoder_settings(request, video, &self.config);
-        if let Some((passed_over, _)) = hand.tiers.get(choice.next_better()) {
+        if let Some((passed_over, _)) = hand.tiers.get(choice.next_better()).filter(|_| why == Why::Deadline)
+        {
             passed_over.relax();
         }
         let instead = hand.fallback;
@@ -108,7 +108,7 @@ impl Lane {
         let made_by = session
             .as_ref()
             .map_or_else(|| "plain".to_owned(), |session| session.model().identity.id.clone());
-        let Self { scalers, memory, pool, number, plain, config, .. } = self;
+        let Self { scalers, memory, pool, number, config, library, .. } = self;
         let share = config.detail_share;
         base = base.filter(|base| session.as_ref().is_some_and(|dear| goes_with(dear, base, share, request)));
         let base = base.as_mut().and_then(Session::network).map(|network| Base { network, share });
@@ -121,8 +121,8 @@ impl Lane {
             pool.clone(),
             size,
             request.spec.scale,
-            request.deadline,
-            (timeline.len(), plain.predict(picture_pixels)),
+            limit.clone(),
+            (timeline.len(), plain_seconds / f64::from(frames.max(1))),
         );
         let running = Instant::now();
         let made = pipeline::run(
@@ -148,7 +148,7 @@ impl Lane {
                 })
             },
         )?;
-        let running_seconds = running.elapsed().as_secs_f64();
+        let running_seconds = running.elapsed().as_secs_f64() - limit.rested_seconds(Instant::now());
         let (by_network, network_seconds) = (stage.by_network, stage.network_seconds());
         let (infer_seconds, scale_seconds) = (stage.infer_seconds, stage.scale_seconds);
         let wanted_model = matches!(request.spec.upscaler, Upscaler::Model { .. });
@@ -159,7 +159,7 @@ impl Lane {
             Some(session) if by_network > 0 => {
                 let seconds = if by_network < frames { network_seconds } else { running_seconds };
                 let model = session.model();
-                model.learn(seconds, u64::from(by_network), picture_pixels);
+                model.learn(seconds, u64::from(by_network), picture_pixels, busy);
                 MadeBy::Model {
                     id: model.identity.id.clone(),
                     tier: model.identity.tier.label().to_owned(),
@@ -168,7 +168,7 @@ impl Lane {
                 }
             }
             _ => {
-                plain.learn(running_seconds, u64::from(frames), picture_pixels);
+                library.costs.learn(PLAIN, running_seconds, u64::from(frames), picture_pixels, busy);
                 MadeBy::Plain
             }
         };

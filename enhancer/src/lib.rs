@@ -19,6 +19,7 @@
 mod codec;
 mod compare;
 pub mod container;
+mod demand;
 mod describe;
 mod error;
 mod feed;
@@ -34,7 +35,6 @@ mod offered;
 mod outlet;
 mod pipeline;
 mod probe;
-mod queue;
 mod report;
 mod request;
 mod schedule;
@@ -45,6 +45,7 @@ mod workers;
 
 pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};
 pub use compare::{CompareError, CompareReply, CompareRequest, Comparison, TierComparison};
+pub use demand::{Demand, Haste};
 pub use describe::{DescribeError, Describer};
 pub use error::{EnhanceError, StartError, Unsupported};
 pub use offered::{Keeping, OfferedModel, OfferedSet, Refusal, RefusalReason};

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use acuity_models::{Catalogue, Sha256, Tier};
 use bytes::Bytes;
 
+use crate::demand::Wish;
 use crate::model::{Model, Session, SetModel};
 use crate::offered::{Keeping, OfferedModel, OfferedSet, Refusal};
+use crate::schedule::{Costs, Need};
 use crate::sets::{Resolved, SetName, Sets, State};
 use crate::{EnhanceRequest, FallbackReason, Priority, RenditionSpec, Upscaler};
 
@@ -25,6 +27,8 @@ pub(crate) struct Library {
     arrived: Condvar,
     lanes: usize,
     pub(crate) keeping: Keeping,
+    /// What models cost on this machine.
+    pub(crate) costs: Arc<Costs>,
 }
 
 /// What others see, as of the last install.
@@ -67,7 +71,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Library {
-    pub(crate) fn new(lanes: usize, keeping: Keeping) -> Self {
+    pub(crate) fn new(lanes: usize, keeping: Keeping, costs: Arc<Costs>) -> Self {
         Self {
             sets: Mutex::new(Sets::new(keeping.retire_after)),
             losers: Mutex::default(),
@@ -76,6 +80,7 @@ impl Library {
             arrived: Condvar::new(),
             lanes,
             keeping,
+            costs,
         }
     }
 
@@ -227,7 +232,8 @@ impl Library {
                 fallback = fallback.or(Some(FallbackReason::ModelFailed));
             }
         }
-        let wanted = match (request.deadline, request.priority) {
+        let Wish { deadline, priority, .. } = request.wish();
+        let wanted = match (deadline, priority) {
             // The best, and the cheapest beside it: see `luma`.
             (None, Priority::Viewer) => {
                 let best = models.len().checked_sub(1);
@@ -236,14 +242,14 @@ impl Library {
             _ => likely(&models),
         };
         let all: Vec<usize> = (0..models.len()).collect();
-        let taken = if request.deadline.is_some() { &all } else { &wanted };
+        let taken = if deadline.is_some() { &all } else { &wanted };
         let tier = |(place, model): (usize, &SetModel)| {
             let session = if taken.contains(&place) { model.model.take() } else { None };
             (Arc::clone(&model.model), session)
         };
         let tiers: Vec<_> = models.iter().enumerate().map(tier).collect();
         let has = |place: &usize| tiers.get(*place).is_some_and(|(_, session)| session.is_some());
-        let is_enough = match request.deadline {
+        let is_enough = match deadline {
             Some(deadline) => {
                 let patience_ends = queued + deadline.saturating_duration_since(queued) / 2;
                 models.is_empty() || all.iter().any(has) || now >= patience_ends
@@ -256,6 +262,28 @@ impl Library {
             }
         }
         is_enough.then_some(Hand { tiers, fallback })
+    }
+}
+
+/// Seconds of film of a segment whose playlist says nothing: the middle of what packagers make.
+const USUAL_SECONDS: f64 = 5.0;
+
+impl Library {
+    /// What a segment will take, before it is opened, beside others in all lanes. `z`: spreads above the middle that it must hold for.
+    pub(crate) fn need(&self, request: &EnhanceRequest, z: f64) -> Need {
+        let spec = &request.spec;
+        let picture_pixels = u64::from(spec.width) * u64::from(spec.height);
+        let seconds = request.demand.media().map_or(USUAL_SECONDS, |media| media.as_secs_f64());
+        let pictures = (seconds * f64::from(spec.frame_rate_milli) / 1000.0).ceil() as u64;
+        let pixels = picture_pixels.saturating_mul(pictures);
+        let plain_seconds = self.costs.plain(picture_pixels, pixels, self.lanes).at(z);
+        let models = name(spec).map(|name| self.sets().resolve(&name, Instant::now()).models);
+        let cheapest = models.and_then(|models| models.into_iter().next());
+        let quickest = cheapest.map(|model| model.model.forecast(picture_pixels, pixels, self.lanes).at(z));
+        Need {
+            plain_seconds,
+            quickest_seconds: quickest.map_or(plain_seconds, |tier| tier.max(plain_seconds)),
+        }
     }
 }
 

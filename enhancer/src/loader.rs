@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::inference::{Files, InferenceError, Runtime};
 use crate::library::{Errand, Library};
+use crate::luma;
 use crate::metrics::{Metrics, ModelLabels};
 use crate::model::{Identity, Model, SetModel};
 use crate::offered::{Refusal, RefusalReason};
@@ -30,6 +31,8 @@ pub(crate) struct Loader {
     pub(crate) library: Arc<Library>,
     pub(crate) runtime: Runtime,
     pub(crate) metrics: Metrics,
+    /// Part of each picture that a dear tier makes: see [`luma`].
+    pub(crate) detail_share: f64,
     /// The models that metrics tell of.
     pub(crate) shown: HashSet<ModelLabels>,
 }
@@ -86,7 +89,8 @@ impl Loader {
         for set in catalogue.sets() {
             let mut models = Vec::new();
             for entry in set.entries() {
-                match self.admit(entry, &known) {
+                let base = models.first().map(|cheapest: &SetModel| cheapest.model.proof_seconds);
+                match self.admit(entry, base, &known) {
                     Ok(model) => {
                         // The cheapest is always likely to be asked for, others if they keep up with a film.
                         let is_likely = models.is_empty() || model.is_real_time();
@@ -128,11 +132,12 @@ impl Loader {
         tracing::info!(usable, entries = catalogue.entries().len(), "models installed");
     }
 
-    /// A model of the catalogue if it is what it should be. Its file is read each time; what was checked before is not
+    /// A model of the catalogue if it is what it should be; `base`: what the cheapest of its set takes for a pixel. Its file is read each time; what was checked before is not
     /// checked again.
     fn admit(
         &mut self,
         entry: &ModelEntry,
+        base: Option<f64>,
         known: &[(State, SetModel)],
     ) -> Result<Arc<Model>, (RefusalReason, String)> {
         let refuse = |error: DigestError| (reason_of(&error), with_causes(&error));
@@ -150,7 +155,9 @@ impl Loader {
             }
             self.runtime.admit(&entry.id, &files, &entry.contract)
         })?;
-        Ok(Arc::new(Model::new(identity, files, engine, network, seconds_per_pixel)))
+        let costs = &self.library.costs;
+        let expected = luma::expected(seconds_per_pixel, base, self.detail_share);
+        Ok(Arc::new(Model::new(identity, files, engine, (network, seconds_per_pixel, expected), costs)))
     }
 
     /// If `model` takes the place of one that is in use, makes as many sessions as that one has: whoever comes to the new
@@ -178,6 +185,7 @@ impl Loader {
     fn tidy(&self) {
         let now = Instant::now();
         self.library.sets().expire(now);
+        self.library.costs.keep();
         for (_, model) in self.known() {
             model.model.drop_idle(self.library.keeping.idle_after, now);
         }

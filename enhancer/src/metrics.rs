@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use crate::model::Model;
 use crate::report::{MadeBy, Report};
-use crate::{EnhanceError, FallbackReason, Refusal, RefusalReason};
+use crate::schedule::{Choice, Closing, Verdict, Why};
+use crate::{EnhanceError, FallbackReason, Haste, Priority, Refusal, RefusalReason};
 
 /// From a tenth of a millisecond (taking a small segment apart) to half a minute (a large one on a slow machine).
 const SECONDS: &[f64] =
@@ -50,7 +51,19 @@ pub(crate) struct Metrics {
     held_frames: IntCounter,
     stages: HistogramVec,
     speed: HistogramVec,
+    choices: IntCounterVec,
+    prediction: HistogramVec,
+    deadlines: IntCounterVec,
+    reserve: Gauge,
+    pub(crate) dropped_waiting: IntCounter,
+    dropped_in_hand: IntCounter,
 }
+
+/// Measured by predicted: 1 is right, above it the segment took longer.
+const RATIOS: &[f64] = &[0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0];
+
+/// No later than this is in time: pictures are not cut in halves.
+const IN_TIME_SECONDS: f64 = 0.05;
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
@@ -58,6 +71,12 @@ impl Metrics {
             |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let gauges =
             |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
+        let dropped = counters(
+            "acuity_enhancer_ahead_dropped_total",
+            "Segments made ahead that made room for a viewer's, by where they were",
+            &["where"],
+        )?;
+        registry.register(Box::new(dropped.clone()))?;
         let metrics = Self {
             queue_depth: IntGauge::new("acuity_enhancer_queue_depth", "Segments that wait for a lane")?,
             ready: IntGauge::new("acuity_enhancer_ready", "1 once every model is loaded and warmed")?,
@@ -111,7 +130,39 @@ impl Metrics {
                 .buckets(vec![0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0]),
                 &["tier"],
             )?,
+            choices: counters(
+                "acuity_enhancer_choices_total",
+                "Segments by what was chosen for them (a tier's place, cheap to dear, or plain) and why it was not a better one",
+                &["choice", "why"],
+            )?,
+            prediction: HistogramVec::new(
+                HistogramOpts::new(
+                    "acuity_enhancer_prediction_ratio",
+                    "Seconds that a segment took, by seconds that were predicted; those cut short are left out",
+                )
+                .buckets(RATIOS.to_vec()),
+                &["tier"],
+            )?,
+            deadlines: counters(
+                "acuity_enhancer_deadlines_total",
+                "Segments with a deadline, by who waited and whether it was kept",
+                &["who", "kept"],
+            )?,
+            reserve: Gauge::new(
+                "acuity_enhancer_reserve_ratio",
+                "Part of the machine's time that was left over lately, at most 1; what decides between tiers",
+            )?,
+            dropped_waiting: dropped.with_label_values(&["queue"]),
+            dropped_in_hand: dropped.with_label_values(&["lane"]),
         };
+        for why in Why::ALL {
+            metrics.choices.with_label_values(&["plain", why.label()]);
+        }
+        for who in ["viewer", "start", "ahead"] {
+            for kept in ["yes", "no"] {
+                metrics.deadlines.with_label_values(&[who, kept]);
+            }
+        }
         for reason in FallbackReason::ALL {
             metrics.fallbacks.with_label_values(&[reason.label()]);
         }
@@ -129,7 +180,47 @@ impl Metrics {
         registry.register(Box::new(metrics.held_frames.clone()))?;
         registry.register(Box::new(metrics.stages.clone()))?;
         registry.register(Box::new(metrics.speed.clone()))?;
+        registry.register(Box::new(metrics.choices.clone()))?;
+        registry.register(Box::new(metrics.prediction.clone()))?;
+        registry.register(Box::new(metrics.deadlines.clone()))?;
+        registry.register(Box::new(metrics.reserve.clone()))?;
         Ok(metrics)
+    }
+
+    /// It was settled what a segment is made with.
+    pub(crate) fn decided(&self, verdict: &Verdict) {
+        let place = match verdict.choice {
+            Choice::Tier(place) => place.to_string(),
+            Choice::Plain => "plain".to_owned(),
+        };
+        self.choices.with_label_values(&[place.as_str(), verdict.why.label()]).inc();
+    }
+
+    /// A lane is done with a segment. `reserve`: what is left over of the machine's time.
+    pub(crate) fn closed(&self, closing: &Closing, made: Result<&Report, &EnhanceError>, reserve: f64) {
+        self.reserve.set(reserve);
+        if closing.dropped {
+            self.dropped_in_hand.inc();
+        }
+        let Ok(report) = made else { return };
+        let tier = match &report.made_by {
+            MadeBy::Model { tier, .. } => tier.as_str(),
+            MadeBy::Plain | MadeBy::Untouched => "none",
+        };
+        // One that was cut short took as long as there was.
+        let cut_short = report.fallback.is_some() && tier != "none";
+        if let Some(predicted) = closing.predicted.filter(|seconds| *seconds > 0.0 && !cut_short) {
+            self.prediction.with_label_values(&[tier]).observe(closing.took / predicted);
+        }
+        if closing.late_seconds.is_finite() {
+            let who = match (closing.wish.priority, closing.wish.haste) {
+                (Priority::Ahead, _) => "ahead",
+                (Priority::Viewer, Haste::Start) => "start",
+                (Priority::Viewer, Haste::Steady) => "viewer",
+            };
+            let kept = if closing.late_seconds <= IN_TIME_SECONDS { "yes" } else { "no" };
+            self.deadlines.with_label_values(&[who, kept]).inc();
+        }
     }
 
     pub(crate) fn made(&self, report: &Report) {

@@ -12,7 +12,7 @@ use acuity_models::{ModelEntry, Sha256, TensorContract, Tier};
 use bytes::Bytes;
 
 use crate::inference::{Engine, Files, Network};
-use crate::schedule::Cost;
+use crate::schedule::{Costs, Forecast};
 
 /// What makes two catalogue entries the same model: what is run, and what it is called in metrics and reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,9 @@ pub(crate) struct Model {
     pub(crate) engine: Engine,
     /// Seconds for an output pixel of a whole picture, when it proved itself.
     pub(crate) proof_seconds: f64,
+    /// What it costs on this machine, under the digest of what runs; all lanes learn together.
+    costs: Arc<Costs>,
+    digest: String,
     sessions: Mutex<Sessions>,
 }
 
@@ -66,35 +69,38 @@ struct Sessions {
     /// When making one failed last.
     failed: Option<Instant>,
     last_run: Instant,
-    /// What it costs on this machine; all lanes learn together.
-    cost: Cost,
 }
 
 /// After a session could not be made (no memory, most likely) the next try waits this long.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// What has to be made within a second to keep up with the largest common output: 720p at 30 pictures a second.
-const REAL_TIME_PIXELS: u64 = 1280 * 720 * 30;
+/// Thirty of these have to be made within a second to keep up with the largest common output, 720p at 30 pictures a second.
+const REAL_TIME_PICTURE: u64 = 1280 * 720;
 
 impl Model {
-    /// A model that has proven itself with `network`, which took `seconds_per_pixel` of output.
+    /// A model that has proven itself with `network`, which took `proof_seconds` for a pixel of output and is expected to take
+    /// `expected_seconds` at work.
     pub(crate) fn new(
         identity: Identity,
         files: Files,
         engine: Engine,
-        network: Network,
-        seconds_per_pixel: f64,
+        (network, proof_seconds, expected_seconds): (Network, f64, f64),
+        costs: &Arc<Costs>,
     ) -> Self {
-        let sessions = Sessions {
-            idle: vec![network],
-            made: 1,
-            wished: false,
-            failed: None,
-            last_run: Instant::now(),
-            cost: Cost::estimate(seconds_per_pixel),
-        };
-        let proof_seconds = seconds_per_pixel;
-        Self { identity, files, engine, proof_seconds, sessions: Mutex::new(sessions) }
+        let runs_int8 = engine.precision() == acuity_config::Precision::Int8.as_str();
+        let digest = identity.int8.filter(|_| runs_int8).unwrap_or(identity.sha256).to_string();
+        costs.introduce(&digest, expected_seconds);
+        let sessions =
+            Sessions { idle: vec![network], made: 1, wished: false, failed: None, last_run: Instant::now() };
+        Self {
+            identity,
+            files,
+            engine,
+            proof_seconds,
+            costs: Arc::clone(costs),
+            digest,
+            sessions: Mutex::new(sessions),
+        }
     }
 
     /// The file that has this digest, if it is one of the model's.
@@ -173,22 +179,23 @@ impl Model {
         }
     }
 
-    pub(crate) fn cost(&self) -> Cost {
-        self.lock().cost
+    /// What a segment of `pixels` output pixels in pictures of `picture_pixels` takes while `busy` lanes work.
+    pub(crate) fn forecast(&self, picture_pixels: u64, pixels: u64, busy: usize) -> Forecast {
+        self.costs.forecast(&self.digest, picture_pixels, pixels, busy)
     }
 
-    pub(crate) fn learn(&self, seconds: f64, pictures: u64, picture_pixels: u64) {
-        self.lock().cost.learn(seconds, pictures, picture_pixels);
+    pub(crate) fn learn(&self, seconds: f64, pictures: u64, picture_pixels: u64, busy: usize) {
+        self.costs.learn(&self.digest, seconds, pictures, picture_pixels, busy);
     }
 
     /// The model was passed over for its cost.
     pub(crate) fn relax(&self) {
-        self.lock().cost.relax();
+        self.costs.relax(&self.digest);
     }
 
     /// Whether it is likely to be chosen for a viewer: it keeps up with a film.
     pub(crate) fn is_real_time(&self) -> bool {
-        self.cost().predict(REAL_TIME_PIXELS) <= 1.0
+        self.forecast(REAL_TIME_PICTURE, 30 * REAL_TIME_PICTURE, 1).seconds <= 1.0
     }
 }
 

@@ -98,6 +98,7 @@ impl Outlet {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
@@ -124,14 +125,14 @@ mod tests {
     #[test]
     fn a_quick_machine_hands_out_from_the_start() {
         let (pieces, whole) = run(2.0, 60.0);
-        assert_eq!((pieces[0], pieces.len(), whole.len()), (8 * 20 << 10, 13, 20 * 20 << 10));
+        assert_eq!((pieces[0], pieces.len(), whole.len()), (8 * (20 << 10), 13, 20 * (20 << 10)));
     }
 
     #[test]
     fn a_slow_one_only_when_the_rest_is_quick() {
         // No time at all for the transfer: it is the whole or nothing.
         let (pieces, whole) = run(1e12, 1.0);
-        assert_eq!((pieces, whole.len()), (vec![], 20 * 20 << 10));
+        assert_eq!((pieces, whole.len()), (vec![], 20 * (20 << 10)));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::demand::{Demand, Wish};
+
 /// Everything that fixes the bit stream of an enhanced rendition. Two segments made with equal specs share
 /// SPS and PPS; a player may switch between them without a new initialisation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,8 +57,17 @@ pub struct EnhanceRequest {
     pub deadline: Option<Instant>,
     /// Who waits.
     pub priority: Priority,
+    /// How much it is wanted, and what may be added to that while it waits.
+    pub demand: Demand,
     /// Set by the caller when nobody wants the result any more.
     pub cancel: CancelFlag,
+}
+
+impl EnhanceRequest {
+    /// What is wanted now, with all that was added.
+    pub(crate) fn wish(&self) -> Wish {
+        self.demand.wish(self.priority, self.deadline)
+    }
 }
 
 /// Who waits for a segment. Viewers are served first; work ahead is dropped first.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::codec::{ChromaScaler, Picture, PlainScaler};
 use crate::luma::Luma;
 use crate::pipeline::{Emit, Placed, Stage};
+use crate::schedule::Limit;
 use crate::{EnhanceError, FallbackReason};
 
 /// Output pictures whose memory may serve again; shared by the upscaler and the encoder of a lane. Fresh
@@ -55,7 +56,8 @@ pub(crate) struct Upscale<'a> {
     pool: PicturePool,
     size: (u32, u32),
     scale: u32,
-    deadline: Option<Instant>,
+    /// When the segment must be finished; it may move.
+    limit: Limit,
     /// Pictures of the segment, and seconds that the plain scaler and the encoder take for one: what is left must be
     /// finished plainly before the deadline, so the network stops that much sooner.
     pictures: usize,
@@ -81,7 +83,7 @@ impl<'a> Upscale<'a> {
         pool: PicturePool,
         size: (u32, u32),
         scale: u32,
-        deadline: Option<Instant>,
+        limit: Limit,
         (pictures, plain_seconds): (usize, f64),
     ) -> Self {
         Self {
@@ -90,7 +92,7 @@ impl<'a> Upscale<'a> {
             pool,
             size,
             scale,
-            deadline,
+            limit,
             pictures,
             plain_seconds,
             index: 0,
@@ -103,9 +105,10 @@ impl<'a> Upscale<'a> {
         }
     }
 
-    /// Wall clock seconds from the start to the network's last picture.
+    /// Wall clock seconds from the start to the network's last picture, without pauses.
     pub(crate) fn network_seconds(&self) -> f64 {
-        self.network_until.map_or(0.0, |until| until.duration_since(self.started).as_secs_f64())
+        let rested = self.limit.rested_seconds(Instant::now());
+        self.network_until.map_or(0.0, |until| until.duration_since(self.started).as_secs_f64() - rested)
     }
 
     fn enlarge(&mut self, from: &Picture, to: &mut Picture) -> Result<(), EnhanceError> {
@@ -138,7 +141,7 @@ impl<'a> Upscale<'a> {
             // One inserted clip of another size is no reason to give up on what follows.
             self.fallback.get_or_insert(FallbackReason::SizeChanged);
             return false;
-        } else if self.deadline.is_some_and(|deadline| Instant::now() + self.plain_rest() >= deadline) {
+        } else if self.limit.get().is_some_and(|limit| Instant::now() + self.plain_rest() >= limit) {
             FallbackReason::DeadlineShort
         } else {
             let started = Instant::now();
@@ -167,6 +170,7 @@ impl Stage for Upscale<'_> {
 
     fn push(&mut self, placed: Placed<Picture>, emit: Emit<'_, Picture>) -> Result<(), EnhanceError> {
         self.index = placed.index;
+        self.limit.wait();
         let mut enlarged = self.pool.take(self.size.0, self.size.1)?;
         self.enlarge(&placed.picture, &mut enlarged)?;
         emit(Placed { index: placed.index, picture: enlarged })

@@ -21,11 +21,12 @@ use crate::lane::Lane;
 use crate::library::{Hand, Library};
 use crate::loader::Loader;
 use crate::metrics::Metrics;
-use crate::queue::{Offered, Queue};
+use crate::report::{MadeBy, Report};
+use crate::schedule::{Board, Costs, Facts, Offered, Standing, z_of};
 use crate::sets::SetName;
 use crate::{
-    CompareError, CompareReply, CompareRequest, EnhanceError, EnhanceRequest, EnhancedSegment, Keeping,
-    OfferedSet, Pieces, Refusal, StartError,
+    CompareError, CompareReply, CompareRequest, EnhanceError, EnhanceRequest, EnhancedSegment,
+    FallbackReason, Keeping, OfferedSet, Pieces, Refusal, StartError,
 };
 
 /// How soon a segment that waits for a session of another lane is looked at again. The loader wakes lanes itself.
@@ -50,9 +51,9 @@ pub enum Readiness {
 pub struct Enhancer(Arc<Shared>);
 
 struct Shared {
-    queue: Mutex<Queue<Job>>,
+    board: Mutex<Board<Job>>,
     work: Condvar,
-    /// What lanes do when there is nothing else to do. Locked after `queue`, or alone.
+    /// What lanes do when there is nothing else to do. Locked after `board`, or alone.
     comparison: Mutex<Option<PendingComparison>>,
     /// Lanes that make a segment.
     busy: AtomicUsize,
@@ -111,10 +112,11 @@ impl Enhancer {
         let metrics = Metrics::register(registry)?;
         let runtime = Runtime::load(config)?;
         let config = Arc::new(config.clone());
-        let library = Arc::new(Library::new(config.lanes, keeping));
+        let costs = Arc::new(Costs::open(&config));
+        let library = Arc::new(Library::new(config.lanes, keeping, costs));
         library.install(catalogue);
         let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue::new(config.queue_limit)),
+            board: Mutex::new(Board::new(config.lanes, config.queue_limit, z_of(config.confidence))),
             work: Condvar::new(),
             comparison: Mutex::default(),
             busy: AtomicUsize::new(0),
@@ -125,7 +127,8 @@ impl Enhancer {
             library: Arc::clone(&library),
             metrics: metrics.clone(),
         });
-        for number in 0..config.lanes {
+        // One more than there are lanes: the spare one, see [`Board::take_spare`].
+        for number in 0..=config.lanes {
             let shared = Arc::clone(&shared);
             let lane = Lane::new(number, Arc::clone(&config), Arc::clone(&library));
             thread::Builder::new()
@@ -134,7 +137,8 @@ impl Enhancer {
                 .map_err(StartError::Thread)?;
         }
         let waker = Arc::clone(&shared);
-        let loader = Loader { library, runtime, metrics, shown: HashSet::new() };
+        let loader =
+            Loader { library, runtime, metrics, detail_share: config.detail_share, shown: HashSet::new() };
         thread::Builder::new()
             .name("acuity-loader".to_owned())
             .spawn(move || loader.run(|| waker.wake()))
@@ -208,24 +212,35 @@ impl Enhancer {
     /// `enhancer.stream_pace`). Once it has got some, an error means that they are the begin of nothing.
     pub fn submit_in_pieces(&self, request: EnhanceRequest, pieces: Option<Pieces>, reply: Reply) {
         let shared = &self.0;
-        let (priority, deadline) = (request.priority, request.deadline);
+        let standing = Standing {
+            priority: request.priority,
+            deadline: request.deadline,
+            demand: request.demand.clone(),
+            need: shared.library.need(&request, z_of(shared.config.confidence)),
+        };
         let job = Job { request, pieces, reply, queued: Instant::now() };
         if shared.closed.load(Ordering::Acquire) {
             return job.refuse(&shared.metrics, EnhanceError::ShuttingDown);
         }
-        let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let limit = queue.limit();
-        let offered = queue.offer(job, priority, deadline);
-        shared.metrics.queue_depth.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-        drop(queue);
+        let mut board = shared.board();
+        let limit = board.limit();
+        let offered = board.offer(job, standing, Instant::now());
+        shared.metrics.queue_depth.set(i64::try_from(board.len()).unwrap_or(i64::MAX));
+        drop(board);
         match offered {
-            Offered::Taken => shared.work.notify_one(),
+            Offered::Taken => shared.work.notify_all(),
             Offered::Displaced(other) => {
-                shared.work.notify_one();
+                shared.work.notify_all();
+                shared.metrics.dropped_waiting.inc();
                 other.refuse(&shared.metrics, EnhanceError::QueueFull { limit });
             }
             Offered::Refused(job) => job.refuse(&shared.metrics, EnhanceError::QueueFull { limit }),
         }
+    }
+
+    /// Says that the [`crate::Demand`] of something that waits or is being made has risen: others may have to make room for it.
+    pub fn reconsider(&self) {
+        self.0.board().reconsider(Instant::now());
     }
 
     /// Compares what the models of a set make of a segment with the origin's own high rendition, when no lane has anything else
@@ -239,8 +254,8 @@ impl Enhancer {
         let work = Box::new(Work::new(request, Arc::clone(&shared.config)));
         shared.put_aside(PendingComparison { work, reply });
         // Under the lock, so that no lane is between its look and its wait.
-        let _queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.work.notify_one();
+        let _board = shared.board();
+        shared.work.notify_all();
     }
 
     /// Stops using one tier of a set, because it loses against what would be used instead: for `at_least` so long, and then
@@ -254,14 +269,15 @@ impl Enhancer {
     /// Segments that wait for a lane.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.0.board().len()
     }
 
     /// Refuses new work and what waits; segments in hand are finished.
     pub fn shutdown(&self) {
         self.0.closed.store(true, Ordering::Release);
         self.0.library.close();
-        let waiting = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).drain();
+        self.0.library.costs.keep();
+        let waiting = self.0.board().drain();
         self.0.work.notify_all();
         self.0.metrics.queue_depth.set(0);
         for job in waiting {
@@ -284,8 +300,13 @@ impl Shared {
             self.metrics.ready.set(1);
         }
         // Under the lock, so that no lane is between its look and its wait.
-        let _queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let _board = self.board();
         self.work.notify_all();
+    }
+
+    /// Every change under the lock is complete in itself, so what a panic left behind is valid.
+    fn board(&self) -> MutexGuard<'_, Board<Job>> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn comparison(&self) -> MutexGuard<'_, Option<PendingComparison>> {
@@ -293,12 +314,14 @@ impl Shared {
     }
 
     fn work_on(&self, mut lane: Lane) {
-        self.ready_lanes.fetch_add(1, Ordering::AcqRel);
-        self.wake();
-        while let Some(turn) = self.next() {
+        if lane.number() < self.lanes {
+            self.ready_lanes.fetch_add(1, Ordering::AcqRel);
+            self.wake();
+        }
+        while let Some(turn) = self.next(lane.number()) {
             match turn {
-                Turn::Segment { job, hand, waiting } => {
-                    self.make(&mut lane, *job, hand, waiting);
+                Turn::Segment { job, hand, busy } => {
+                    self.make(&mut lane, *job, hand, busy);
                     self.busy.fetch_sub(1, Ordering::AcqRel);
                 }
                 Turn::Comparison(pending) => self.compare(pending),
@@ -307,16 +330,33 @@ impl Shared {
         self.metrics.ready.set(0);
     }
 
-    fn make(&self, lane: &mut Lane, mut job: Job, hand: Hand, waiting: f64) {
-        let queued_seconds = job.queued.elapsed().as_secs_f64();
-        if job.request.cancel.is_cancelled() {
-            return job.refuse(&self.metrics, EnhanceError::Cancelled);
-        }
-        // A panic is a bug, and it costs this segment, not the lane: what a lane keeps between segments
-        // (scalers, picture memory) and what it hands back (sessions) is valid after any of its operations.
+    fn make(&self, lane: &mut Lane, mut job: Job, hand: Hand, busy: usize) {
+        let (number, queued_seconds) = (lane.number(), job.queued.elapsed().as_secs_f64());
+        let decide = |facts: &Facts<'_>| {
+            let verdict = self.board().decide(number, facts, Instant::now());
+            self.metrics.decided(&verdict);
+            verdict
+        };
         let pieces = job.pieces.take();
-        let make = || lane.enhance(&job.request, hand, queued_seconds, waiting, pieces);
-        let result = catch_unwind(AssertUnwindSafe(make)).unwrap_or(Err(EnhanceError::WorkerLost));
+        let enhance = || lane.enhance(&job.request, hand, queued_seconds, (busy, &decide), pieces);
+        let mut result = if job.request.cancel.is_cancelled() {
+            Err(EnhanceError::Cancelled)
+        } else {
+            // A panic is a bug, and it costs this segment, not the lane: what a lane keeps between segments
+            // (scalers, picture memory) and what it hands back (sessions) is valid after any of its operations.
+            catch_unwind(AssertUnwindSafe(enhance)).unwrap_or(Err(EnhanceError::WorkerLost))
+        };
+        let (closing, reserve) = {
+            let (mut board, now) = (self.board(), Instant::now());
+            let plain = result.as_ref().ok().and_then(|made| is_plain(&made.report));
+            (board.finished(number, plain, now), board.reserve(now))
+        };
+        if let Some(closing) = closing {
+            if closing.dropped && matches!(result, Err(EnhanceError::Cancelled)) {
+                result = Err(EnhanceError::MadeRoom);
+            }
+            self.metrics.closed(&closing, result.as_ref().map(|made| &made.report), reserve);
+        }
         match &result {
             Ok(made) => self.metrics.made(&made.report),
             Err(error) => self.metrics.failed(error),
@@ -329,7 +369,7 @@ impl Shared {
         let pause = || {
             self.busy.load(Ordering::Acquire) > 0
                 || self.closed.load(Ordering::Acquire)
-                || self.queue.lock().unwrap_or_else(PoisonError::into_inner).len() > 0
+                || self.board().len() > 0
         };
         let turnout = catch_unwind(AssertUnwindSafe(|| work.go_on(&self.library, &pause)));
         match turnout.unwrap_or(Turnout::Finished(Err(CompareError::WorkerLost))) {
@@ -358,8 +398,8 @@ impl Shared {
 
     /// Waits for the next thing to do. A segment whose session is still being made lets others go first; a comparison is only
     /// gone on with while nothing else is done at all.
-    fn next(&self) -> Option<Turn> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next(&self, lane: usize) -> Option<Turn> {
+        let mut board = self.board();
         loop {
             if self.closed.load(Ordering::Acquire) {
                 return None;
@@ -370,14 +410,20 @@ impl Shared {
                 // Who goes away does not wait for anything.
                 if job.request.cancel.is_cancelled() { Some(hand.unwrap_or_default()) } else { hand }
             };
-            if let Some((job, hand)) = is_ready.then(|| queue.take_ready(hand)).flatten() {
-                self.metrics.queue_depth.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-                let waiting = queue.viewers() as f64 / self.lanes as f64;
+            let stop = |job: &Job| job.request.cancel.clone();
+            let is_spare = lane >= self.lanes;
+            let taken = match (is_ready, is_spare) {
+                (true, true) => board.take_spare(Instant::now(), stop).map(|job| (job, Hand::default())),
+                (true, false) => board.take(lane, Instant::now(), hand, stop),
+                (false, _) => None,
+            };
+            if let Some((job, hand)) = taken {
+                self.metrics.queue_depth.set(i64::try_from(board.len()).unwrap_or(i64::MAX));
                 self.busy.fetch_add(1, Ordering::AcqRel);
-                return Some(Turn::Segment { job: Box::new(job), hand, waiting });
+                return Some(Turn::Segment { job: Box::new(job), hand, busy: board.busy() });
             }
-            let is_idle = is_ready && queue.len() == 0 && self.busy.load(Ordering::Acquire) == 0;
-            let mut waits = is_ready && queue.len() > 0;
+            let is_idle = is_ready && !is_spare && board.len() == 0 && self.busy.load(Ordering::Acquire) == 0;
+            let mut waits = is_ready && board.len() > 0;
             if is_idle {
                 let mut slot = self.comparison();
                 let is_due = |pending: &mut PendingComparison| pending.work.is_due(Instant::now());
@@ -387,11 +433,11 @@ impl Shared {
                 waits = slot.is_some();
             }
             // What waits though a lane is free waits for a session, which another lane may give back without a word.
-            queue = if waits {
-                let waited = self.work.wait_timeout(queue, LOOK_AGAIN);
+            board = if waits {
+                let waited = self.work.wait_timeout(board, LOOK_AGAIN);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             } else {
-                self.work.wait(queue).unwrap_or_else(PoisonError::into_inner)
+                self.work.wait(board).unwrap_or_else(PoisonError::into_inner)
             };
         }
     }
@@ -402,8 +448,18 @@ enum Turn {
     Segment {
         job: Box<Job>,
         hand: Hand,
-        /// Viewers' segments that wait behind it, for each lane.
-        waiting: f64,
+        /// Lanes that work, this one included.
+        busy: usize,
     },
     Comparison(PendingComparison),
+}
+
+/// Whether a segment was scaled plainly for want of time, or by a model; `None`: for another reason, which says nothing about who
+/// came off badly.
+fn is_plain(report: &Report) -> Option<bool> {
+    match (&report.made_by, report.fallback) {
+        (MadeBy::Model { .. }, _) => Some(false),
+        (MadeBy::Plain, Some(FallbackReason::DeadlineShort)) => Some(true),
+        _ => None,
+    }
 }

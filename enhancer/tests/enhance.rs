@@ -67,6 +67,7 @@ fn request(segment: impl Into<Bytes>, spec: RenditionSpec) -> EnhanceRequest {
         spec,
         deadline: None,
         priority: Priority::Viewer,
+        demand: acuity_enhancer::Demand::default(),
         cancel: CancelFlag::default(),
     }
 }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::store::Object;
-use crate::hls::Found;
-use crate::hls::media::MediaPlaylist;
+use crate::hls::media::{MediaPlaylist, Segment};
+use crate::hls::uri::RESERVED_PREFIX;
+use crate::hls::{Found, RenditionToken, uri};
 use crate::metrics::Kind;
 use crate::playlists::Playlists;
 use crate::produce::Producer;
+use crate::route::HlsRoute;
 use crate::site::Sites;
 use crate::wanted::Wanted;
 
@@ -42,6 +44,12 @@ impl Ahead {
         Self { playlists, producer, sites, origins, reach }
     }
 
+    /// Whether anything is produced ahead.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.reach > 0
+    }
+
     /// A player has got `object`: starts what follows it, once. Costs a hit nothing but a look at a flag.
     pub fn follow(&self, wanted: &Wanted, object: &Object) {
         if self.reach == 0 || object.kind != Kind::Segment || !object.first_to_follow() {
@@ -49,6 +57,36 @@ impl Ahead {
         }
         let (ahead, wanted) = (self.clone(), wanted.clone());
         tokio::spawn(async move { ahead.launch(wanted).await });
+    }
+
+    /// A player that asked for `asked_path` (below the token) says what it will ask for next (CMCD `nor`). A stranger's word: it is read
+    /// like any request's path, and followed only within the rendition that the player is in and to a segment that its playlist lists,
+    /// so that nobody can have the edge fetch anything that the rendition's own URLs do not lead to. `nrr` is left alone: segments are
+    /// made whole.
+    pub fn announced(&self, wanted: &Wanted, asked_path: &str, next: &str) {
+        let Some(path) = announced(&wanted.token, asked_path, next).filter(|_| self.is_on()) else { return };
+        let Some(next) = self.wanted(wanted, &path).filter(|next| next.key != wanted.key) else { return };
+        if self.producer.has(&next) {
+            return;
+        }
+        let (ahead, wanted) = (self.clone(), wanted.clone());
+        tokio::spawn(async move {
+            let lists_it = |playlist: &MediaPlaylist| playlist.find(&next.path_and_query) != Found::None;
+            let found = ahead.playlists.media_that(&wanted.site, &wanted.token.playlist, lists_it).await;
+            let Ok(playlist) = found else { return };
+            let Found::Segment(_) = playlist.find(&next.path_and_query) else { return };
+            let media = match playlist.find(&wanted.path_and_query) {
+                Found::Segment(at) => playlist.segments.get(at).map(media_of),
+                Found::Map(_) | Found::None => None,
+            };
+            let _ = ahead.producer.launch(&next, media.unwrap_or_default(), false);
+        });
+    }
+
+    fn wanted(&self, near: &Wanted, path: &str) -> Option<Wanted> {
+        let route = self.sites.find(&near.site, path)?.route;
+        let origin = self.origins.get(route)?;
+        Some(Wanted::new(near.site.clone(), Arc::clone(&near.token), origin, path))
     }
 
     async fn launch(self, wanted: Wanted) {
@@ -61,19 +99,63 @@ impl Ahead {
         let found = self.playlists.media_that(&wanted.site, &wanted.token.playlist, tells_all).await;
         let Ok(playlist) = found else { return };
         let Found::Segment(at) = playlist.find(&wanted.path_and_query) else { return };
+        // A player for which there is nothing before this one has just started, and fills its buffer.
+        let before = at.checked_sub(1).and_then(|before| playlist.segments.get(before));
+        let before = before.and_then(|before| self.wanted(&wanted, &before.enhanced_path()?));
+        let fills = !before.is_some_and(|before| self.producer.has(&before));
         let mut media = Duration::ZERO;
         let next = playlist.segments.iter().skip(at + 1).take(reach);
         for (before, segment) in playlist.segments.iter().skip(at).zip(next) {
-            media +=
-                Duration::try_from_secs_f64(before.duration_seconds).unwrap_or_default().min(LONGEST_SEGMENT);
+            media += media_of(before);
             if segment.gap {
                 continue;
             }
-            let Some(path) = segment.enhanced_path() else { continue };
-            let Some(route) = self.sites.find(&wanted.site, &path).map(|found| found.route) else { continue };
-            let Some(origin) = self.origins.get(route) else { continue };
-            let follower = Wanted::new(wanted.site.clone(), Arc::clone(&wanted.token), origin, &path);
-            let _ = self.producer.launch(&follower, media);
+            let Some(follower) = segment.enhanced_path().and_then(|path| self.wanted(&wanted, &path)) else {
+                continue;
+            };
+            let _ = self.producer.launch(&follower, media, fills);
         }
+    }
+}
+
+fn media_of(segment: &Segment) -> Duration {
+    Duration::try_from_secs_f64(segment.duration_seconds).unwrap_or_default().min(LONGEST_SEGMENT)
+}
+
+/// The path below `token` that `next` means to a player that asked for `asked_path` below it; `None` if it leads out of the rendition.
+fn announced(token: &RenditionToken, asked_path: &str, next: &str) -> Option<String> {
+    let path = uri::follow(&format!("{RESERVED_PREFIX}{token}{asked_path}"), next)?;
+    match HlsRoute::classify(&path) {
+        HlsRoute::Enhanced { token: other, path_and_query } if *other == *token => Some(path_and_query),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_the_rendition_is_followed() {
+        let text = "v1.x2.1280x720.29970.2800.generic-1a2b3c4d.L29jZWFuLzM2MHAvMzYwcC5tM3U4";
+        let token: RenditionToken = text.parse().unwrap();
+        let other = text.replace("2800", "2900");
+        let asked = "/ocean/360p/1.ts?v=1&CMCD=nor%3D%222.ts%22";
+        for (next, expected) in [
+            ("2.ts", Some("/ocean/360p/2.ts")),
+            ("2.ts?v=1", Some("/ocean/360p/2.ts?v=1")),
+            ("../360p/./2.ts", Some("/ocean/360p/2.ts")),
+            ("/~acuity/models/x.json", None),
+            ("/ocean/360p/2.ts", None),
+            ("../../../../etc/passwd", None),
+            ("http://169.254.169.254/latest", None),
+            ("//elsewhere.example/2.ts", None),
+            ("file:///etc/passwd", None),
+        ] {
+            let found = announced(&token, asked, next);
+            assert_eq!(found.as_deref(), expected, "{next}");
+        }
+        assert_eq!(announced(&token, asked, &format!("/~acuity/{other}/ocean/360p/2.ts")), None);
     }
 }

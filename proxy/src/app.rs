@@ -124,6 +124,7 @@ impl App {
             config: Arc::clone(&config),
             playlists: playlists.clone(),
             inputs,
+            sites: Arc::clone(&sites),
             enhancer: enhancer.clone(),
             store: store.clone(),
             guard: guard.clone(),

@@ -7,7 +7,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
-use crate::client::ClientFacts;
+use crate::client::{CMCD_HEADERS, ClientFacts};
 use crate::hls::uri::split_query;
 use crate::site::Site;
 
@@ -48,6 +48,13 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn user_agent(&self) -> Option<&HeaderValue> {
         self.headers.get(USER_AGENT)
+    }
+
+    /// Whether the player may have said anything in CMCD; most say nothing, and need not be read.
+    #[must_use]
+    pub fn has_cmcd(&self) -> bool {
+        let in_query = self.query.is_some_and(|query| query.to_ascii_uppercase().contains("CMCD"));
+        in_query || CMCD_HEADERS.iter().any(|name| self.headers.contains_key(*name))
     }
 
     /// Looks at the client: what it says in CMCD, and whether `route` has enhanced renditions for it.

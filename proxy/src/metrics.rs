@@ -160,8 +160,9 @@ const REQUEST_BUCKETS: [f64; 13] =
     [0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// What the proxy adds to the enhancer's reasons for a fall-back.
-pub const OWN_FALLBACK_REASONS: [&str; 11] = [
+pub const OWN_FALLBACK_REASONS: [&str; 12] = [
     "queue_full",
+    "made_room",
     "shutting_down",
     "cancelled",
     "source_unreadable",

@@ -32,7 +32,7 @@ pub enum Trouble {
 /// What is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Ask the enhancer again in a little while: the queue was full.
+    /// Ask the enhancer again in a little while: there was no room.
     Wait,
     /// Ask again with the plain scaler and without a deadline.
     Plain,
@@ -78,11 +78,14 @@ impl Trouble {
             Self::Key(_) | Self::Crypt(_) => Remedy::SourceBytes,
             Self::Flight(FlightError::TooMany | FlightError::Lost) | Self::NotListed => Remedy::PassThrough,
             Self::Enhance(error) => match error {
-                EnhanceError::QueueFull { .. } if !tried.patience_over => Remedy::Wait,
+                EnhanceError::QueueFull { .. } | EnhanceError::MadeRoom if !tried.patience_over => {
+                    Remedy::Wait
+                }
                 EnhanceError::OpensMidGop if !tried.lead_in => Remedy::LeadIn,
                 EnhanceError::OpensMidGop if !tried.hold => Remedy::Hold,
                 EnhanceError::Codec { .. } | EnhanceError::WorkerLost if !tried.plain => Remedy::Plain,
                 EnhanceError::QueueFull { .. }
+                | EnhanceError::MadeRoom
                 | EnhanceError::OpensMidGop
                 | EnhanceError::Codec { .. }
                 | EnhanceError::WorkerLost

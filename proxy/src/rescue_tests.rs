@@ -23,6 +23,7 @@ fn enhancers() -> Vec<(EnhanceError, Remedy, Remedy)> {
     let source = Remedy::SourceBytes;
     let mut errors = vec![
         (EnhanceError::QueueFull { limit: 32 }, Remedy::Wait, source),
+        (EnhanceError::MadeRoom, Remedy::Wait, source),
         (EnhanceError::ShuttingDown, source, source),
         (EnhanceError::Cancelled, source, source),
         (EnhanceError::OpensMidGop, Remedy::LeadIn, source),

@@ -104,7 +104,7 @@ fn chart(width: usize, height: usize) -> Vec<u8> {
         let (dx, dy) = (x as f64 - width as f64 / 2.0, y as f64 - height as f64 / 2.0);
         let rings = 40.0 * ((dx * dx + dy * dy) / 60.0).cos();
         let ramp = 64.0 * x as f64 / width as f64 - 32.0;
-        let block = if (x / 16 + y / 16) % 3 == 0 { 24.0 } else { 0.0 };
+        let block = if (x / 16 + y / 16).is_multiple_of(3) { 24.0 } else { 0.0 };
         (128.0 + rings + ramp + block).round() as u8
     };
     (0..height).flat_map(|y| (0..width).map(move |x| tone(x, y))).collect()

@@ -129,7 +129,7 @@ impl Carry {
         let side = BLOCK * *scale;
         for block in grid.blocks_of(window) {
             // A gain that was never computed, or was of another picture, is not blended with.
-            let old = if drift[block] < UNKNOWN && drift[block] < CUT_CHANGE {
+            let old = if drift[block] < CUT_CHANGE {
                 BLEND * (-look.change[block] / BLEND_CHANGE).exp()
             } else {
                 0.0
@@ -172,6 +172,7 @@ pub(super) fn count(share: f64) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

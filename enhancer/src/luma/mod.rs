@@ -22,6 +22,9 @@ const HALO: usize = 8;
 /// before they shrink it again.
 const CONTINUED: usize = 8;
 
+/// Width and height of the usual source.
+const USUAL_SIZE: (usize, usize) = (640, 360);
+
 /// A way that saves less than this part of the time is not worth two sessions.
 const WORTHWHILE: f64 = 0.85;
 
@@ -110,6 +113,12 @@ impl<'a> Luma<'a> {
 /// Whether a network that takes `dear` seconds a picture is better off with one that takes `base`, making `share` itself.
 pub(crate) fn is_worthwhile(dear: f64, base: f64, share: f64, size: (usize, usize)) -> bool {
     base + dear * cost_share(share, size) < WORTHWHILE * dear
+}
+
+/// What a network that takes `dear` takes beside the cheapest of its set, which takes `base`, in the same unit.
+pub(crate) fn expected(dear: f64, base: Option<f64>, share: f64) -> f64 {
+    let base = base.filter(|base| is_worthwhile(dear, *base, share, USUAL_SIZE));
+    base.map_or(dear, |base| base + dear * cost_share(share, USUAL_SIZE))
 }
 
 /// Part of a whole run's time that a network takes for `share` of a picture.

@@ -87,6 +87,7 @@ fn collect(into: &mut Vec<u8>, data: &[u8], stride: usize, width: usize, height:
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

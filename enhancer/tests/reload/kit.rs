@@ -215,6 +215,7 @@ pub fn request(cluster: &str, digest: &str) -> EnhanceRequest {
         },
         deadline: None,
         priority: Priority::Viewer,
+        demand: acuity_enhancer::Demand::default(),
         cancel: CancelFlag::default(),
     }
 }

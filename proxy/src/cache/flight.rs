@@ -140,6 +140,12 @@ where
         matches!(self.enter(key, false, work), Ok((_, Role::First)))
     }
 
+    /// Whether `key` is being made.
+    #[must_use]
+    pub fn has(&self, key: &K) -> bool {
+        lock(&self.running).contains_key(key)
+    }
+
     /// Different things being made now.
     #[must_use]
     pub fn len(&self) -> usize {

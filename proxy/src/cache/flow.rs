@@ -97,6 +97,14 @@ pub struct FlowReader {
 }
 
 impl FlowReader {
+    /// How it ends, once it does.
+    pub async fn ended(&mut self) -> FlowEnd {
+        match self.state.wait_for(|state| state.end.is_some()).await {
+            Ok(state) => state.end.unwrap_or(FlowEnd::Broken),
+            Err(_) => FlowEnd::Broken,
+        }
+    }
+
     /// The next piece, waiting for it if need be, or how it ended.
     ///
     /// # Errors

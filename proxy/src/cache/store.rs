@@ -5,7 +5,7 @@
 //! every viewer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -45,6 +45,7 @@ pub struct Object {
     /// Seconds it took to make.
     pub seconds: f64,
     followed: AtomicBool,
+    asked: AtomicU32,
 }
 
 /// What an [`Object`] is made of; the fields mean the same.
@@ -83,6 +84,7 @@ impl Object {
             improve_after,
             seconds,
             followed,
+            asked: AtomicU32::new(0),
         }
     }
 
@@ -101,6 +103,7 @@ impl Object {
             improve_after: self.improve_after,
             seconds: self.seconds,
             followed: AtomicBool::new(false),
+            asked: AtomicU32::new(self.asked.load(Ordering::Relaxed)),
         }
     }
 
@@ -125,6 +128,17 @@ impl Object {
             Some(after) => self.fresh_for.min(now.saturating_duration_since(self.confirmed) + after),
             None => self.fresh_for,
         }
+    }
+
+    /// A player asked for it.
+    pub fn count_request(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many players have asked for it: about as many will ask for the next one.
+    #[must_use]
+    pub fn requests(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// `true` for the first caller alone: the one who starts producing what follows this segment.

@@ -13,7 +13,8 @@ use http::HeaderValue;
 use super::{End, end_of};
 use crate::ahead::Ahead;
 use crate::asked::Asked;
-use crate::cache::store::Store;
+use crate::cache::flow::Flow;
+use crate::cache::store::{Object, Store};
 use crate::client::strip_cmcd;
 use crate::deadline::Hurry;
 use crate::hls::{RenditionToken, uri};
@@ -62,7 +63,7 @@ impl EnhancedJourney {
             let now = Instant::now();
             if object.freshness_left(now).is_some() {
                 self.metrics.cache_hits.inc();
-                self.ahead.follow(&wanted, &object);
+                self.given(asked, &wanted, path_and_query, &object);
                 if object.is_due_for_improvement(now) {
                     self.producer.improve(&wanted);
                 }
@@ -74,11 +75,12 @@ impl EnhancedJourney {
         let hurry = asked.with_client(|client| Hurry::of(&client.cmcd));
         match self.producer.get(&wanted, hurry, asked.takes_pieces()).await {
             Ok((Product::Flowing(flow), outcome)) => {
-                self.follow_when_whole(wanted, hurry);
+                self.announced(asked, &wanted, path_and_query);
+                self.follow_when_whole(wanted, &flow);
                 respond::flowing(asked.headers, &flow, outcome).into()
             }
             Ok((Product::Whole(object), outcome)) => {
-                self.ahead.follow(&wanted, &object);
+                self.given(asked, &wanted, path_and_query, &object);
                 respond::object(asked.method, asked.headers, &object, outcome, Instant::now()).into()
             }
             Err(trouble) => {
@@ -91,14 +93,33 @@ impl EnhancedJourney {
         }
     }
 
-    /// What comes after a segment is made after it.
-    fn follow_when_whole(&self, wanted: Wanted, hurry: Hurry) {
-        let (producer, ahead) = (self.producer.clone(), self.ahead.clone());
+    /// A player gets an object while it is made. What comes after it is made after it.
+    fn follow_when_whole(&self, wanted: Wanted, flow: &Arc<Flow>) {
+        let (store, ahead, mut reader) = (self.store.clone(), self.ahead.clone(), flow.reader());
         tokio::spawn(async move {
-            if let Ok((Product::Whole(object), _)) = producer.get(&wanted, hurry, false).await {
+            reader.ended().await;
+            if let Some(object) = store.get(&wanted.key) {
+                object.count_request();
                 ahead.follow(&wanted, &object);
             }
         });
+    }
+
+    /// A player gets an object: counts it, and prepares what it will ask for next.
+    fn given(&self, asked: &Asked<'_>, wanted: &Wanted, path_and_query: &str, object: &Object) {
+        object.count_request();
+        self.announced(asked, wanted, path_and_query);
+        self.ahead.follow(wanted, object);
+    }
+
+    /// Prepares what a player says that it will ask for next.
+    fn announced(&self, asked: &Asked<'_>, wanted: &Wanted, path_and_query: &str) {
+        if self.ahead.is_on() && asked.has_cmcd() {
+            let next = asked.with_client(|client| client.cmcd.next_object());
+            if let Some(next) = next {
+                self.ahead.announced(wanted, path_and_query, &next);
+            }
+        }
     }
 
     /// A token's bounds are those of its format. Tokens are not signed, so what nobody is offered must not cost anybody

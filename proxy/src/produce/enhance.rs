@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use acuity_enhancer::{
-    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, Pieces, Priority, RenditionSpec,
-    Upscaler,
+    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Haste, Pieces, RenditionSpec, Upscaler,
 };
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::{Job, Product, Shared};
+use super::{Job, Product, Shared, company};
 use crate::cache::flow::Flow;
+use crate::hls::media::Segment;
 use crate::metrics::Outcome;
 use crate::rescue::{Remedy, Tried, Trouble};
 use crate::wanted::spec_of;
@@ -32,13 +32,14 @@ impl Shared {
     pub(super) async fn enhance(
         &self,
         job: &Job<'_>,
-        at: usize,
+        (at, segment): (usize, &Segment),
         init: Option<Bytes>,
         clear: Bytes,
         flow: Option<Arc<Flow>>,
     ) -> Result<EnhancedSegment, Trouble> {
         let spec = spec_of(&job.wanted.token);
-        let mut deadline = job.deadline(&self.config);
+        let (demand, is_start) = self.demand(job, at, segment);
+        let mut deadline = job.deadline(&self.config, is_start);
         let mut upscaler = spec.upscaler.clone();
         let mut lead_in = Vec::new();
         let mut tried = Tried::default();
@@ -51,10 +52,11 @@ impl Shared {
                 segment: clear.clone(),
                 spec: RenditionSpec { upscaler: upscaler.clone(), ..spec.clone() },
                 deadline,
-                priority: if job.urgency.is_waited_for() { Priority::Viewer } else { Priority::Ahead },
+                priority: company::priority(job),
+                demand: demand.clone(),
                 cancel: CancelFlag::default(),
             };
-            let trouble = match ask(&self.enhancer, request, pieces(job, flow.as_ref())).await {
+            let trouble = match self.ask(job, request, pieces(job, flow.as_ref()), is_start).await {
                 Ok(enhanced) => return Ok(enhanced),
                 // What has been sent cannot be made otherwise any more.
                 Err(error) if flow.as_ref().is_some_and(|flow| flow.has_begun()) => {
@@ -107,21 +109,38 @@ fn pieces(job: &Job<'_>, flow: Option<&Arc<Flow>>) -> Option<Pieces> {
     }))
 }
 
-async fn ask(
-    enhancer: &Enhancer,
-    request: EnhanceRequest,
-    pieces: Option<Pieces>,
-) -> Result<EnhancedSegment, EnhanceError> {
-    let (sender, reply) = oneshot::channel();
-    let cancel = request.cancel.clone();
-    // If nobody listens any more the runtime is going down, and the result with it.
-    enhancer.submit_in_pieces(request, pieces, Box::new(move |result| drop(sender.send(result))));
-    match timeout(LOST_AFTER, reply).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(EnhanceError::WorkerLost),
-        Err(_) => {
-            cancel.cancel();
-            Err(EnhanceError::WorkerLost)
+impl Shared {
+    /// Asks once, and tells the enhancer of those who come while it works.
+    async fn ask(
+        &self,
+        job: &Job<'_>,
+        request: EnhanceRequest,
+        pieces: Option<Pieces>,
+        is_start: bool,
+    ) -> Result<EnhancedSegment, EnhanceError> {
+        let (sender, reply) = oneshot::channel();
+        let (cancel, demand) = (request.cancel.clone(), request.demand.clone());
+        // If nobody listens any more the runtime is going down, and the result with it.
+        self.enhancer.submit_in_pieces(request, pieces, Box::new(move |result| drop(sender.send(result))));
+        let mut reply = std::pin::pin!(timeout(LOST_AFTER, reply));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut reply => return match answer {
+                    Ok(Ok(result)) => result,
+                    Ok(Err(_)) => Err(EnhanceError::WorkerLost),
+                    Err(_) => {
+                        cancel.cancel();
+                        Err(EnhanceError::WorkerLost)
+                    }
+                },
+                () = job.party.changed() => {
+                    let Some((deadline, haste)) = job.asked_for(&self.config) else { continue };
+                    let haste = if is_start { Haste::Start } else { haste };
+                    demand.raise(Some(deadline), haste, job.party.asks().0);
+                    self.enhancer.reconsider();
+                }
+            }
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use acuity_config::Config;
-use acuity_enhancer::{FallbackReason, MadeBy, Report};
+use acuity_enhancer::{FallbackReason, Haste, MadeBy, Report};
 use bytes::Bytes;
 
 use super::Made;
+use super::waiting::{Ask, Party};
 use crate::cache::flight::{Early, FlightError, Urgency};
 use crate::crypt::SegmentCipher;
 use crate::deadline::{self, Hurry};
@@ -21,8 +22,8 @@ use crate::wanted::Wanted;
 pub(super) enum Reason {
     /// A player asked at this time.
     Viewer { asked: Instant, hurry: Hurry },
-    /// A player got a segment at this time that begins so much before it.
-    Ahead { asked: Instant, media: Duration },
+    /// A player got a segment at this time that begins so much before it; `fills`: with it the player has just started.
+    Ahead { asked: Instant, media: Duration, fills: bool },
     /// What is there is less than was promised, and nobody waits for anything.
     Improve,
 }
@@ -36,19 +37,41 @@ pub(super) struct Job<'a> {
     pub(super) early: Early<Made>,
     pub(super) playlist: &'a MediaPlaylist,
     pub(super) started: Instant,
+    /// Who waits for it.
+    pub(super) party: &'a Party,
 }
 
 impl Job<'_> {
-    /// When the result stops being useful; `None`: never.
-    pub(super) fn deadline(&self, config: &Config) -> Option<Instant> {
+    /// When the result stops being useful; `None`: never. `is_start`: a player starts or seeks here.
+    pub(super) fn deadline(&self, config: &Config, is_start: bool) -> Option<Instant> {
         let policy = &config.enhancer.deadline;
-        let target = target_duration(self.playlist).unwrap_or(Duration::from_secs(4));
         match self.reason {
-            Reason::Viewer { asked, hurry } => Some(asked + deadline::for_viewer(policy, target, hurry)),
-            Reason::Ahead { asked, media } => Some(asked + deadline::for_ahead(policy, media)),
+            Reason::Viewer { asked, hurry } => {
+                let hurry = Hurry { urgent: hurry.urgent || is_start, ..hurry };
+                Some(asked + deadline::for_viewer(policy, self.target(), hurry))
+            }
+            Reason::Ahead { asked, media, fills } => Some(asked + deadline::for_ahead(policy, media, fills)),
             Reason::Improve => None,
         }
     }
+
+    fn target(&self) -> Duration {
+        target_duration(self.playlist).unwrap_or(Duration::from_secs(4))
+    }
+
+    /// What those who have come by now want: the nearest deadline, and whether one of them looks at a spinner. `None`: nobody has.
+    pub(super) fn asked_for(&self, config: &Config) -> Option<(Instant, Haste)> {
+        let policy = &config.enhancer.deadline;
+        let (_, asks) = self.party.asks();
+        let by = |ask: &Ask| ask.asked + deadline::for_viewer(policy, self.target(), ask.hurry);
+        let deadline = asks.iter().map(by).min()?;
+        Some((deadline, haste(asks.iter().any(|ask| ask.hurry.urgent))))
+    }
+}
+
+/// What the enhancer is told of it.
+pub(super) fn haste(is_start: bool) -> Haste {
+    if is_start { Haste::Start } else { Haste::Steady }
 }
 
 /// Whether another try, with more time, may give what `token` promises.

@@ -4,12 +4,14 @@
 //! is at hand, the origin is asked whether it changed; it is decrypted, enhanced, encrypted again and kept. What goes wrong
 //! on the way is looked up in [`crate::rescue`]. All of it runs in a task of its own (see [`crate::cache::flight`]).
 
+mod company;
 mod enhance;
 mod freshness;
 mod guarded;
 mod job;
 mod lead_in;
 mod turns;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,11 +34,13 @@ use crate::metrics::{Kind, Metrics, Outcome};
 use crate::origin::Source;
 use crate::playlists::Playlists;
 use crate::rescue::{Remedy, Tried, Trouble};
+use crate::site::Sites;
 use crate::wanted::{Wanted, spec_of};
 
 pub use job::SOURCE;
 use job::{Job, MP4, Reason, content_type, is_improvable, seal};
 use turns::{Place, Turns};
+use waiting::{Ask, Waiting};
 
 /// Objects being made at one time. Each holds a source segment, its clear copy and its enhanced one (a few megabytes), so
 /// this bounds the memory outside of caches; those who wait for a place hold nothing.
@@ -73,6 +77,8 @@ struct Shared {
     guard: Guard,
     metrics: Arc<Metrics>,
     flights: Flights<ObjectKey, Made>,
+    sites: Arc<Sites>,
+    waiting: Waiting,
     in_hand: Semaphore,
     /// Work done ahead, at most as much as there are lanes: so it never fills the queue, and what waits here becomes
     /// urgent at once when a player asks for it.
@@ -85,6 +91,7 @@ pub struct Parts {
     pub config: Arc<Config>,
     pub playlists: Playlists,
     pub inputs: Inputs,
+    pub sites: Arc<Sites>,
     pub enhancer: Enhancer,
     pub store: Store,
     pub guard: Guard,
@@ -95,7 +102,7 @@ impl Producer {
     /// A producer from its parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, playlists, inputs, enhancer, store, guard, metrics } = parts;
+        let Parts { config, playlists, inputs, sites, enhancer, store, guard, metrics } = parts;
         let ahead = Turns::new(config.enhancer.lanes);
         Self(Arc::new(Shared {
             config,
@@ -106,6 +113,8 @@ impl Producer {
             guard,
             metrics,
             flights: Flights::new(FLIGHTS_LIMIT),
+            sites,
+            waiting: Waiting::default(),
             in_hand: Semaphore::new(IN_HAND_LIMIT),
             ahead,
         }))
@@ -121,7 +130,10 @@ impl Producer {
         hurry: Hurry,
         takes_pieces: bool,
     ) -> Result<(Product, Outcome), Arc<Trouble>> {
-        let reason = Reason::Viewer { asked: Instant::now(), hurry };
+        let asked = Instant::now();
+        let reason = Reason::Viewer { asked, hurry };
+        let party = self.0.waiting.party(wanted.key);
+        party.ask(Ask { asked, hurry });
         let mut last = Arc::new(Trouble::Flight(FlightError::Lost));
         for _ in 0..ATTEMPTS {
             match self.join(wanted, reason, takes_pieces).await {
@@ -149,13 +161,13 @@ impl Producer {
     }
 
     /// Starts making an object that nobody has asked for yet; `false` if it is there or being made. `media`: from the start
-    /// of the segment that a player has just got to the start of this one.
+    /// of the segment that a player has just got to the start of this one; `fills`: with that one it has just started.
     #[must_use]
-    pub fn launch(&self, wanted: &Wanted, media: Duration) -> bool {
+    pub fn launch(&self, wanted: &Wanted, media: Duration, fills: bool) -> bool {
         if self.0.store.has_fresh(&wanted.key, Instant::now()) {
             return false;
         }
-        let reason = Reason::Ahead { asked: Instant::now(), media };
+        let reason = Reason::Ahead { asked: Instant::now(), media, fills };
         self.0.flights.launch(wanted.key, |urgency, early| self.in_line(wanted, reason, urgency, early))
     }
 
@@ -179,6 +191,12 @@ impl Producer {
     ) -> impl Future<Output = Made> + Send + use<> {
         let place = self.0.ahead.line_up();
         self.clone().make(wanted.clone(), reason, urgency, early, Some(place))
+    }
+
+    /// Whether an object is in the cache, however old.
+    #[must_use]
+    pub fn has(&self, wanted: &Wanted) -> bool {
+        self.0.store.get(&wanted.key).is_some()
     }
 
     /// Objects being made or waited for.
@@ -226,11 +244,13 @@ impl Shared {
         if let Some(object) = kept.as_ref().filter(|object| object.freshness_left(Instant::now()).is_some()) {
             return Ok((Arc::clone(object), Outcome::Hit));
         }
+        let party = self.waiting.party(wanted.key);
         let _turn = turn(line, urgency).await;
         let _place = self.place(urgency).await?;
         let lists_it = |playlist: &MediaPlaylist| playlist.find(&wanted.path_and_query) != Found::None;
         let playlist = self.playlists.media_that(&wanted.site, &wanted.token.playlist, lists_it).await?;
-        let job = Job { wanted, reason, urgency, early, playlist: &playlist, started: Instant::now() };
+        let started = Instant::now();
+        let job = Job { wanted, reason, urgency, early, playlist: &playlist, started, party: &party };
         match playlist.find(&wanted.path_and_query) {
             Found::Segment(at) => match playlist.segments.get(at) {
                 Some(segment) => self.segment(&job, at, segment, kept).await,
@@ -294,7 +314,7 @@ impl Shared {
         // What has to be encrypted again is sent when it is whole.
         let flow = cipher.is_none().then(|| Flow::new(content_type, fresh_for));
         let inlet = flow.clone().map(Inlet);
-        let enhanced = match self.enhance(job, at, init.clone(), clear.clone(), flow).await {
+        let enhanced = match self.enhance(job, (at, segment), init.clone(), clear.clone(), flow).await {
             Ok(enhanced) => enhanced,
             // Nobody waits for it and its place in the queue went to somebody who does.
             Err(trouble)
@@ -314,9 +334,6 @@ impl Shared {
             MadeBy::Plain => "plain".into(),
             MadeBy::Untouched => "untouched".into(),
         };
-        if let Some(Inlet(flow)) = &inlet {
-            flow.end(FlowEnd::Whole);
-        }
         let object = NewObject {
             bytes: seal(cipher, enhanced.bytes).await?,
             content_type,
@@ -327,7 +344,11 @@ impl Shared {
             improve_after: is_improvable(&report, &job.wanted.token).then_some(freshness::IMPROVE_AFTER),
             seconds: job.started.elapsed().as_secs_f64(),
         };
-        Ok((self.keep(job, object), Outcome::Made))
+        let object = self.keep(job, object);
+        if let Some(Inlet(flow)) = &inlet {
+            flow.end(FlowEnd::Whole);
+        }
+        Ok((object, Outcome::Made))
     }
 
     async fn init(&self, job: &Job<'_>, map: &Map) -> Result<(Arc<Object>, Outcome), Trouble> {

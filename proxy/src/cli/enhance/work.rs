@@ -68,6 +68,7 @@ fn request(
         spec,
         deadline: None,
         priority: Priority::Viewer,
+        demand: acuity_enhancer::Demand::default(),
         cancel: CancelFlag::default(),
     }
 }
