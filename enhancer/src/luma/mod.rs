@@ -13,7 +13,7 @@ use crate::codec::{Plane, PlaneMut};
 use crate::inference::{InferenceError, Network, Window};
 use carry::{Carry, Plan};
 use grid::{COLUMNS, Grid, ROWS};
-use still::Before;
+use still::{Before, Changed};
 
 /// Low pixels around a window that its edge pixels may depend on: networks of the tiers `s`, `m`, `l` and `v10` look 7 away.
 const HALO: usize = 8;
@@ -68,7 +68,7 @@ impl<'a> Luma<'a> {
     ) -> Result<(), InferenceError> {
         let Self { network, base, memory: Memory { before, carry, dear } } = self;
         let scale = network.scale();
-        let band = before.changed(source, HALO);
+        let Changed { band, stays } = before.changed(source, HALO);
         if band.is_none_or(|band| band.height < source.height) {
             before.copy_to(&mut target);
         }
@@ -83,7 +83,7 @@ impl<'a> Luma<'a> {
         }
         if let Some(base) = base {
             let plan = carry.plan(source, before.low(), scale, is_key, base.share);
-            before.keep(source, &target, scale);
+            before.keep(source, &target, scale, stays);
             let (width, height) = (target.width, target.height);
             dear.resize(width * height, 0);
             let mut picture = PlaneMut { data: dear, stride: width, width, height };
@@ -103,7 +103,7 @@ impl<'a> Luma<'a> {
             windows.iter().for_each(|window| carry.learn(window, made, &target));
             carry.add(&mut target);
         } else {
-            before.keep(source, &target, scale);
+            before.keep(source, &target, scale, stays);
         }
         network.finish(source, &mut target);
         Ok(())

@@ -18,21 +18,29 @@ pub(super) struct Before {
     low: Vec<u8>,
     high: Vec<u8>,
     size: (usize, usize),
+    /// Whether `high` is of that picture: it is kept from when a part of a picture stays as it was.
+    has_high: bool,
 }
 
 impl Before {
     /// There is none.
     pub(super) fn forget(&mut self) {
         self.size = (0, 0);
+        self.has_high = false;
+    }
+
+    /// What of `low` has to be enlarged.
+    pub(super) fn changed(&self, low: Plane<'_>, reach: usize) -> Changed {
+        let whole = Window { x: 0, y: 0, width: low.width, height: low.height };
+        let band = if self.size == (low.width, low.height) { self.band(low, reach) } else { Some(whole) };
+        let stays = band != Some(whole);
+        Changed { band: if self.has_high { band } else { Some(whole) }, stays }
     }
 
     /// The rows of `low` whose enlargement may differ from that of the picture before, because something within `reach` rows has
     /// changed: as one window over the whole width, perhaps all of it; `None` if nothing has.
-    pub(super) fn changed(&self, low: Plane<'_>, reach: usize) -> Option<Window> {
+    fn band(&self, low: Plane<'_>, reach: usize) -> Option<Window> {
         let whole = Window { x: 0, y: 0, width: low.width, height: low.height };
-        if self.size != (low.width, low.height) {
-            return Some(whole);
-        }
         let known = self.low.chunks_exact(low.width.max(1));
         let changes = |(seen, known): (&[u8], &[u8])| seen.get(..low.width) != Some(known);
         let rows = || low.data.chunks(low.stride.max(1)).zip(known.clone());
@@ -63,12 +71,24 @@ impl Before {
         }
     }
 
-    /// Remembers a picture.
-    pub(super) fn keep(&mut self, low: Plane<'_>, high: &PlaneMut<'_>, scale: usize) {
+    /// Remembers a picture; what was made of it only where that may serve the next (`stays`), for it is a megabyte to copy.
+    pub(super) fn keep(&mut self, low: Plane<'_>, high: &PlaneMut<'_>, scale: usize, stays: bool) {
         self.size = (low.width, low.height);
         collect(&mut self.low, low.data, low.stride, low.width, low.height);
-        collect(&mut self.high, high.data, high.stride, low.width * scale, low.height * scale);
+        self.has_high = stays;
+        if stays {
+            collect(&mut self.high, high.data, high.stride, low.width * scale, low.height * scale);
+        }
     }
+}
+
+/// What has to be enlarged of a picture, and whether some of it stays as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Changed {
+    /// As one window over the whole width, perhaps all of the picture; `None` for nothing.
+    pub(super) band: Option<Window>,
+    /// A part of the picture is that of the picture before.
+    pub(super) stays: bool,
 }
 
 /// Rows at the bottom that are the same; `None` if all are.
@@ -102,7 +122,7 @@ mod tests {
         let mut before = Before::default();
         let mut high = vec![7; low.len() * 4];
         let high = PlaneMut { data: &mut high, stride: WIDTH * 2, width: WIDTH * 2, height: HEIGHT * 2 };
-        before.keep(plane(low), &high, 2);
+        before.keep(plane(low), &high, 2, true);
         before
     }
 
@@ -110,11 +130,12 @@ mod tests {
     fn the_first_picture_is_all_new() {
         let low = vec![1; WIDTH * HEIGHT];
         let whole = Window { x: 0, y: 0, width: WIDTH, height: HEIGHT };
-        assert_eq!(Before::default().changed(plane(&low), 8), Some(whole));
+        let all = Changed { band: Some(whole), stays: false };
+        assert_eq!(Before::default().changed(plane(&low), 8), all);
         let mut before = before(&low);
-        assert_eq!(before.changed(plane(&low), 8), None);
+        assert_eq!(before.changed(plane(&low), 8), Changed { band: None, stays: true });
         before.forget();
-        assert_eq!(before.changed(plane(&low), 8), Some(whole));
+        assert_eq!(before.changed(plane(&low), 8), all);
     }
 
     #[test]
@@ -123,12 +144,26 @@ mod tests {
         let before = before(&low);
         low[55 * WIDTH + 3] = 2;
         // Rows 47 to 63, in parts of 10.
-        let band = before.changed(plane(&low), 8).unwrap();
+        let band = before.changed(plane(&low), 8).band.unwrap();
         assert_eq!((band.y, band.height, band.width), (40, 30, WIDTH));
         low[3 * WIDTH] = 2;
-        assert_eq!(before.changed(plane(&low), 8).map(|band| (band.y, band.height)), Some((0, 70)));
+        let rows = |low: &[u8]| before.changed(plane(low), 8).band.map(|band| (band.y, band.height));
+        assert_eq!(rows(&low), Some((0, 70)));
         low[110 * WIDTH] = 2;
-        assert_eq!(before.changed(plane(&low), 8).map(|band| (band.y, band.height)), Some((0, HEIGHT)));
+        assert_eq!(rows(&low), Some((0, HEIGHT)));
+    }
+
+    #[test]
+    fn what_stays_serves_from_the_second_time_on() {
+        let low = vec![1; WIDTH * HEIGHT];
+        let mut before = before(&low);
+        let mut high = vec![7; low.len() * 4];
+        let high = PlaneMut { data: &mut high, stride: WIDTH * 2, width: WIDTH * 2, height: HEIGHT * 2 };
+        before.keep(plane(&low), &high, 2, false);
+        let first = before.changed(plane(&low), 8);
+        assert!(first.stays && first.band.is_some_and(|band| band.height == HEIGHT));
+        before.keep(plane(&low), &high, 2, first.stays);
+        assert_eq!(before.changed(plane(&low), 8).band, None);
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn a_swap_under_load_mixes_nothing() {
 
     let digest = |model: &Model| model.sha256.to_string()[..12].to_owned();
     let sessions = |model: &Model| {
-        world.metric("acuity_enhancer_model_info", &["game-x2-s", "s", "cpu", &digest(model)]).unwrap_or(0.0)
+        world.metric("acuity_enhancer_model_info", &["game-x2-s", "s", &digest(model)]).unwrap_or(0.0)
     };
     eventually("the metrics", || sessions(&game(2)) >= 1.0);
     assert!(sessions(&game(1)) >= 1.0, "still in use");

@@ -3,7 +3,7 @@ kernels, the same tensors outside.
 
     luma u8 -+-> Pad(edge, all) -> Dequantize(1) -> Conv 5x5 -> Q/DQ -> (Conv 3x3 -> Q/DQ) * n -> Conv 3x3 -+
              +-> Pad(edge, 2) -> Cast -> Conv 5x5 (interpolation) in single precision ----------------------+-> Add
-    -> Clip(0, 255.5) -> Cast -> DepthToSpace(scale) -> luma_out u8
+    -> Quantize(1) -> DepthToSpace(scale) -> luma_out u8
 
 Kernels are int8, each output channel with a scale of its own. What a layer passes on is uint8 from zero up, which
 is its Relu as well; the first layer reads the video's code values as they are. Scales are those with the least squared
@@ -152,12 +152,11 @@ def build(layers, metadata, calibrated):
         features = node("QuantizeLinear", [features, step, zero], f"{name}.relu")
         features = node("DequantizeLinear", [features, step, zero], f"{name}.passed")
     plain = node("Cast", [continued("near", PAD)], "near.code", to=TensorProto.FLOAT)
-    # Its bias carries the rounding, as in the exported network.
-    inputs = [plain, constant("skip.weight", skip), constant("skip.bias", skip_bias * 255.0 + 0.5)]
+    inputs = [plain, constant("skip.weight", skip), constant("skip.bias", skip_bias * 255.0)]
     plain = node("Conv", inputs, "skip.out", kernel_shape=[2 * PAD + 1] * 2)
     phases = node("Add", [features, plain], "phases")
-    bounds = [constant("floor", 0.0), constant("ceiling", export.CEILING)]
-    phases = node("Cast", [node("Clip", [phases, *bounds], "clipped")], "rounded", to=TensorProto.UINT8)
+    # Rounds and clips at once: OpenVINO converts by a slow path where sizes are not fixed.
+    phases = node("QuantizeLinear", [phases, "one", zero], "rounded")
     node("DepthToSpace", [phases], contract.OUTPUT_NAME, blocksize=scale, mode="CRD")
     return export.finished(nodes, initializers, metadata)
 

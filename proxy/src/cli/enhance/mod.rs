@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use acuity_config::{Config, Precision, Provider};
+use acuity_config::{Config, EnhancerConfig, Precision, Provider};
 use acuity_enhancer::{Enhancer, Readiness, RenditionSpec, Upscaler, remux};
 use acuity_models::Catalogue;
 use clap::{Args as ClapArgs, ValueEnum};
@@ -66,6 +66,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "SHARE")]
     detail_share: Option<f64>,
 
+    /// Segments made at the same time [default: one for each core, which is quickest for a whole file]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    lanes: Option<u16>,
+
+    /// Threads that run one network, and as many that encode [default: as many as there are cores for each lane]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    lane_threads: Option<u16>,
+
     /// What runs the networks: auto, cpu, openvino, cuda or tensorrt [default: auto]
     #[arg(long, value_name = "NAME", value_parser = provider)]
     provider: Option<Provider>,
@@ -98,11 +106,19 @@ fn precision(name: &str) -> Result<Precision, String> {
     known.ok_or_else(|| format!("is not one of {}", Precision::ALL.map(Precision::as_str).join(", ")))
 }
 
+/// Lanes and their threads: a file is done soonest when every core works on a segment of its own.
+fn share_out(enhancer: &mut EnhancerConfig, args: &Args) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(64);
+    enhancer.lanes = args.lanes.map_or(cores, usize::from);
+    let threads = args.lane_threads.map_or((cores / enhancer.lanes).max(1), usize::from);
+    (enhancer.inference_threads, enhancer.encoder_threads) = (threads, threads.min(4));
+}
+
 /// Enlargement per side where nobody says another.
 const SCALE: u32 = 2;
 
 /// Cut longer files at the first key frame after this.
-const SEGMENT_SECONDS: u32 = 4;
+const SEGMENT_SECONDS: u32 = 2;
 
 /// Between two looks at an enhancer that is starting.
 const POLL: Duration = Duration::from_millis(20);
@@ -115,6 +131,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(share) = args.detail_share {
         config.enhancer.detail_share = share.clamp(0.05, 1.0);
     }
+    share_out(&mut config.enhancer, args);
     if let Some(provider) = args.provider {
         config.enhancer.provider = provider;
     }
