@@ -217,6 +217,7 @@ impl<T> Board<T> {
             left,
             media: facts.media_seconds.max(0.1),
             haste: wish.haste,
+            is_waited_for: wish.priority == Priority::Viewer,
             audience: wish.audience,
             waiting: &waiting,
             others: &others,
@@ -415,7 +416,7 @@ mod tests {
         fn decide(&mut self, lane: usize) -> Verdict {
             let forecast = |seconds| Forecast { seconds, spread: 0.0, is_learned: true };
             let tiers = [2.0, 4.0].map(|seconds| Tier { forecast: forecast(seconds), at_hand: true });
-            let facts = Facts { tiers: &tiers, plain: forecast(1.0), media_seconds: 6.0 };
+            let facts = Facts { tiers: &tiers, plain: forecast(1.0), media_seconds: 8.0 };
             self.board.decide(lane, &facts, self.now)
         }
     }

@@ -16,6 +16,10 @@ const BENEFIT_OF_DOUBT: f64 = 2.0;
 /// From so many players on a segment is shared: it need not keep the pace of one stream, for it is made once for all of them.
 pub(crate) const SHARED_BY: u32 = 3;
 
+/// A tier that is not the cheapest ends within this part of the film's time where somebody waits: players that wait longer see a slow
+/// network and leave the rendition.
+const COMFORT: f64 = 0.5;
+
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
@@ -98,6 +102,8 @@ pub(crate) struct Question<'a> {
     /// Seconds of film.
     pub(crate) media: f64,
     pub(crate) haste: Haste,
+    /// A player has asked for it; else it is made ahead.
+    pub(crate) is_waited_for: bool,
     /// Players that will see it.
     pub(crate) audience: u32,
     /// In the order of their turns.
@@ -133,7 +139,8 @@ impl Question<'_> {
         let pace = if self.audience < SHARED_BY { self.media } else { f64::INFINITY };
         // Below the cheapest there is only the plain scaler, which finishes what is not done in time anyway: even odds will do.
         let z = if place == 0 { 0.0 } else { self.z };
-        let fits = forecast.at(z) <= self.left && forecast.seconds <= pace;
+        let comfort = if self.is_waited_for && place > 0 { self.media * COMFORT } else { f64::INFINITY };
+        let fits = forecast.at(z) <= self.left.min(comfort) && forecast.seconds <= pace;
         let doubt = self.left.min(pace) * BENEFIT_OF_DOUBT;
         let is_doubtful = place == 0 && !forecast.is_learned && forecast.seconds <= doubt;
         if self.left.is_finite() && !fits && !is_doubtful {
@@ -185,6 +192,7 @@ mod tests {
             left: 5.0,
             media: 6.0,
             haste: Haste::Steady,
+            is_waited_for: false,
             audience: 1,
             waiting: &[],
             others: &[],
@@ -215,6 +223,7 @@ mod tests {
                 Question { media: 3.0, audience: SHARED_BY, ..q() },
                 (Choice::Tier(2), Why::Best),
             ),
+            ("waited for", Question { is_waited_for: true, ..q() }, (Choice::Tier(1), Why::Deadline)),
             ("a start", Question { haste: Haste::Start, ..q() }, (Choice::Tier(0), Why::Haste)),
             (
                 "a hasty start",
