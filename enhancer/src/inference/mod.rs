@@ -36,8 +36,7 @@ pub(crate) struct Runtime {
 
 /// OpenVINO's own settings. Each session would pin its threads to the first cores, where those of the lane beside it are pinned too,
 /// and while the encoder keeps one of them busy the others wait for it. Layers that are not int8 stay as the file has them.
-const OPENVINO_CONFIG: &str =
-    r#"{"CPU": {"ENABLE_CPU_PINNING": "NO", "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}}"#;
+const OPENVINO_CONFIG: &str = r#"{"CPU": {"ENABLE_CPU_PINNING": "NO", "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}}"#;
 
 /// The environment is one per process, because the shared library is.
 static ENVIRONMENT: OnceLock<(PathBuf, Environment)> = OnceLock::new();
@@ -77,13 +76,11 @@ impl Runtime {
     fn dispatch(&self) -> Vec<ExecutionProviderDispatch> {
         let provider = match self.provider {
             Provider::Auto | Provider::Cpu => return Vec::new(),
-            Provider::OpenVino => {
-                ep::OpenVINO::default()
-                    .with_device_type("CPU")
-                    .with_num_threads(self.threads)
-                    .with_arbitrary_config("load_config", OPENVINO_CONFIG)
-                    .build()
-            }
+            Provider::OpenVino => ep::OpenVINO::default()
+                .with_device_type("CPU")
+                .with_num_threads(self.threads)
+                .with_arbitrary_config("load_config", OPENVINO_CONFIG)
+                .build(),
             Provider::Cuda => ep::CUDA::default().build(),
             Provider::TensorRt => ep::TensorRT::default().build(),
         };

@@ -321,8 +321,8 @@ impl Region {
                         }
                     }
                     for (made, change) in line[places].iter_mut().zip(change) {
-                        // A cast to u8 saturates.
-                        *made = (f32::from(*made) + change + 0.5).floor() as u8;
+                        // A cast to u8 cuts off and saturates.
+                        *made = (f32::from(*made) + change + 0.5) as u8;
                     }
                 }
             }
