@@ -4,6 +4,8 @@
 
 #[path = "container/damage.rs"]
 mod damage;
+#[path = "container/flowing.rs"]
+mod flowing;
 #[path = "container/fragments.rs"]
 mod fragments;
 #[path = "container/parameter_sets.rs"]
