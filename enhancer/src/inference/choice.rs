@@ -140,6 +140,7 @@ impl Runtime {
         if runtime.provider == Provider::Auto {
             runtime.provider = Provider::Cpu;
         }
+        runtime.precision = precision;
         Engine { runtime, model, contract: contract.clone(), precision }
     }
 
