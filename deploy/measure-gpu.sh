@@ -14,7 +14,8 @@
 #   VDSR (20 layers of 64), 1280x720                                     over 150 pictures a second
 #   whole streams of 30 pictures a second, encoder on the processor      at least 50
 # Needs a shell, awk, sed and the driver; changes no setting of the card. Anything that did not run where it should have is a line of
-# the output and ends the script with 2: there is no silent processor in these figures. Takes about ten minutes with TensorRT.
+# the output and ends the script with 2: there is no silent processor in these figures. Takes some
+# minutes, and with TensorRT perhaps half an hour: it compiles each network for each batch.
 set -eu
 self=$(readlink -f -- "$0")
 top=${self%/bin/*}
@@ -103,6 +104,11 @@ done
 "$top/bin/ffmpeg" -v error -nostdin -y -stream_loop "$loops" -i "$top/models/measure/clip.mp4" -t "$([ -n "$rehearse" ] && echo 4 || echo 600)" \
   -c copy "$work/long.mp4"
 : >"$work/streams"
+no_figure() {
+  failed "$what" "$work/said"
+  printf '{"provider": "%s", "model": "%s", "detail_share": %s, "lanes": %s, "failed": %s}\n' "$provider" "$tier" "$share" "$count" \
+    "$(text "$(cat "$work/said")")" >>"$work/streams"
+}
 whole() {
   provider=$1 tier=$2 share=$3 count=$4
   threads=$((cores / count))
@@ -110,15 +116,15 @@ whole() {
   what="$provider $tier, detail share $share, $count lanes"
   if ! "$top/bin/acuity" enhance "$work/long.mp4" -o "$work/large.mp4" --models "$top/models/zoo" --model "$tier" --provider "$provider" --precision float \
     --detail-share "$share" --lanes "$count" --lane-threads "$threads" --json "$work/account.json" >"$work/said" 2>&1; then
-    failed "$what" "$work/said"
-    printf '{"provider": "%s", "model": "%s", "detail_share": %s, "lanes": %s, "failed": %s}\n' "$provider" "$tier" "$share" "$count" \
-      "$(text "$(cat "$work/said")")" >>"$work/streams"
+    no_figure
     return
   fi
-  # What made the pictures is in the account; one segment by anything else, and the figure is none.
-  if ! tr -d '\n' <"$work/account.json" | grep -q "\"fallbacks\": {},\{0,1\}.*\"providers\": \[ *\"$provider\" *\]"; then
-    echo "pictures were made by something else: $(tr -d '\n' <"$work/account.json" | sed 's/.*\("made_by": {[^}]*}\).*/\1/')" >"$work/said"
-    failed "$what" "$work/said"
+  # What made the pictures is in the account; one segment by anything else, and there is no figure.
+  tr -d '\n' <"$work/account.json" >"$work/flat"
+  if ! grep -q "\"fallbacks\": {}.*\"made_by\": { *\"$tier on $provider, float\": [0-9]* *}.*\"providers\": \[ *\"$provider\" *\]" "$work/flat"; then
+    echo "made by something else, too: $(sed 's/.*\("made_by": {[^}]*}\).*/\1/' "$work/flat")" >"$work/said"
+    no_figure
+    return
   fi
   awk -F '[:,]' -v cores="$cores" -v start="{\"provider\": \"$provider\", \"model\": \"$tier\", \"detail_share\": $share, \"lanes\": $count" '
     /^  "frames"/ { frames = $2 } /^  "seconds"/ { seconds = $2 } /^  "peak_resident_bytes"/ { memory = $2 }

@@ -124,7 +124,7 @@ fi
 # Those of the driver are the machine's: they belong to its kernel module.
 elves=("$top"/libexec/* "$top"/onnxruntime/*.so*)
 if [ -n "$gpu" ]; then elves+=("$top"/cuda/*.so*); fi
-needed=$(LD_LIBRARY_PATH=$top/onnxruntime:$top/cuda ldd "${elves[@]}" 2>/dev/null)
+needed=$(LD_LIBRARY_PATH=$top/onnxruntime:$top/cuda ldd "${elves[@]}" 2>/dev/null || true) # what it could not read, check_pack.sh finds
 missing=$(awk '/not found/ { print $1 }' <<<"$needed" | grep -vE '^lib(cuda|nvidia-|nvcuvid)' | sort -u || true)
 [ -z "$missing" ] || die "not found: $missing"
 mapfile -t libraries < <(awk '$2 == "=>" && $3 ~ "^/" { print $3 }' <<<"$needed" | grep -v "^$top/" | sort -u)
@@ -139,7 +139,7 @@ chmod 755 "$top/lib/$loader"
 # --- models, examples, licences -----------------------------------------------------------------------------------------------------
 cp -a "$root/models/zoo" "$top/models/"
 cp "$root/config/acuity.example.toml" "$top/config/"
-cp "$root/deploy/acuity.service" "$root/deploy/README.md" "$top/"
+cp "$root"/deploy/{acuity.service,acuity-gpu.conf,README.md} "$top/"
 debian_licences "$top/licences/debian" "${libraries[@]}" "$interpreter" ${measuring:+"$(command -v ffmpeg)"}
 rust_licences "$top/licences/rust"
 cp -L /usr/share/common-licenses/Apache-2.0 "$top/licences/acuity"
@@ -172,8 +172,9 @@ mv "$out/.manifest" "$top/MANIFEST"
 size() { du -sbL "$@" 2>/dev/null | awk '{ sum += $1 } END { printf "%.1f MB", sum / 1e6 }'; }
 say "unpacked: program $(size "$top/libexec"), $(find "$top/lib" -type f | wc -l) libraries $(size "$top/lib"), ONNX Runtime $(size "$top/onnxruntime")${gpu:+, CUDA $(size "$top/cuda")}, models $(size "$top/models")"
 if [ -n "$archive" ]; then
-  tar --create --directory "$out" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@${SOURCE_DATE_EPOCH:-0}" \
-    --format=gnu "$name" | xz "-$level" --threads=1 >"$top.tar.xz.part"
+  epoch=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}
+  tar --create --directory "$out" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" \
+    --mode=u=rwX,go=rX --format=gnu "$name" | xz "-$level" --threads=1 >"$top.tar.xz.part"
   mv "$top.tar.xz.part" "$top.tar.xz"
   say "$top.tar.xz: $(size "$top.tar.xz")"
 fi
