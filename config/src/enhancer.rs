@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::gpu::GpuConfig;
 use crate::reader::Section;
 
 /// Threads, limits and encoder settings of the enhancer.
@@ -46,6 +47,8 @@ pub struct EnhancerConfig {
     pub confidence: f64,
     /// Where what models cost on this machine is kept between runs; none: it is learned anew.
     pub cost_file: Option<PathBuf>,
+    /// The card that `cuda` and `tensorrt` run on.
+    pub gpu: GpuConfig,
     /// By when a segment must be ready.
     pub deadline: DeadlinePolicy,
 }
@@ -159,6 +162,7 @@ impl Default for EnhancerConfig {
             // The measure that players are judged by is the 95th percentile; one segment in twenty is finished plainly at worst.
             confidence: 0.95,
             cost_file: None,
+            gpu: GpuConfig::default(),
             deadline: DeadlinePolicy::default(),
         }
     }
@@ -234,6 +238,7 @@ impl EnhancerConfig {
             stream_pace: section.number("stream_pace", default.stream_pace, 1.0..=100.0),
             confidence: section.number("confidence", default.confidence, 0.5..=0.999),
             cost_file: section.path("cost_file"),
+            gpu: GpuConfig::read(section.child("gpu")),
             deadline: DeadlinePolicy::read(section.child("deadline")),
         };
         section.finish();

@@ -6,6 +6,7 @@
 
 mod choice;
 mod embedder;
+mod gpu;
 mod network;
 mod overlay;
 mod proof;
@@ -13,7 +14,7 @@ mod proof;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use acuity_config::{EnhancerConfig, Precision, Provider};
+use acuity_config::{EnhancerConfig, GpuConfig, Precision, Provider};
 use ort::environment::Environment;
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProvider, ExecutionProviderDispatch};
 use ort::session::Session;
@@ -32,6 +33,7 @@ pub(crate) struct Runtime {
     provider: Provider,
     precision: Precision,
     threads: usize,
+    gpu: GpuConfig,
 }
 
 /// OpenVINO's own settings. Each session would pin its threads to the first cores, where those of the lane beside it are pinned too,
@@ -60,7 +62,7 @@ impl Runtime {
         if provider.is_gpu() && precision == Precision::Auto {
             precision = Precision::Float;
         }
-        let runtime = Self { environment, provider, precision, threads };
+        let runtime = Self { environment, provider, precision, threads, gpu: config.gpu.clone() };
         match runtime.has_provider() {
             Ok(true) => Ok(runtime),
             Ok(false) => Err("this ONNX Runtime library was built without it".to_owned()),
@@ -79,7 +81,8 @@ impl Runtime {
         }
     }
 
-    fn dispatch(&self) -> Vec<ExecutionProviderDispatch> {
+    /// What `model`, the bytes of an ONNX file, is run by; none is ONNX Runtime's own kernels.
+    fn dispatch(&self, model: &[u8]) -> Vec<ExecutionProviderDispatch> {
         let provider = match self.provider {
             Provider::Auto | Provider::Cpu => return Vec::new(),
             Provider::OpenVino => ep::OpenVINO::default()
@@ -87,8 +90,12 @@ impl Runtime {
                 .with_num_threads(self.threads)
                 .with_arbitrary_config("load_config", openvino_config(self.precision))
                 .build(),
-            Provider::Cuda => ep::CUDA::default().build(),
-            Provider::TensorRt => ep::TensorRT::default().build(),
+            Provider::Cuda => gpu::cuda(&self.gpu),
+            // What TensorRT leaves is CUDA's, in the same memory.
+            Provider::TensorRt => {
+                let providers = [gpu::tensorrt(&self.gpu, model), gpu::cuda(&self.gpu)];
+                return providers.map(ExecutionProviderDispatch::error_on_failure).into();
+            }
         };
         vec![provider.error_on_failure()]
     }
@@ -101,8 +108,9 @@ impl Runtime {
             .with_inter_threads(1)?
             // Spinning workers would burn the cores that the decoder and the encoder of the same lane need.
             .with_intra_op_spinning(false)?
-            .with_execution_providers(self.dispatch())?;
-        let mut builder = builder;
+            .with_execution_providers(self.dispatch(model))?;
+        // That a provider is there does not mean that it takes a layer.
+        let mut builder = if self.provider.is_gpu() { builder.with_disable_cpu_fallback()? } else { builder };
         builder.commit_from_memory(model)
     }
 }
