@@ -52,7 +52,7 @@ while ahead:
         ahead += [dep["pkg"] for dep in kinds if any(kind["kind"] != "dev" for kind in dep["dep_kinds"])]
 folder.mkdir(parents=True)
 declared = []
-for package in sorted((packages[name] for name in reached), key=lambda package: package["name"]):
+for package in sorted((packages[name] for name in reached), key=lambda package: package["id"]):
     if package["source"] is None:
         continue
     name = f"{package['name']}-{package['version']}"

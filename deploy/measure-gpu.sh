@@ -1,5 +1,5 @@
 #!/bin/sh
-# Measures on a machine with an NVIDIA card what issue 4 asks of one, from the folder that pack.sh --gpu made: the networks alone, whole
+# Measures a machine with an NVIDIA card against the bars below, from the folder that pack.sh --gpu made: the networks alone, whole
 # streams with the encoder on the processor, and what the card decodes and encodes.
 #
 # HAS NOT RUN ON A CARD YET. It has run with --rehearse, which takes the processor for the card and proves the script, no figure.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The quick check for `make test`: packs the program that was built, without an archive, and runs it from there with nothing else.
-# Takes about ten seconds. A line in scripts/test.sh after the build:
+# Takes about twenty seconds. A line in scripts/test.sh after the build:
 #   check "the packed program runs by itself" deploy/test_pack.sh
 # shellcheck source=SCRIPTDIR/../scripts/lib.sh
 . "$(dirname "$0")/../scripts/lib.sh"

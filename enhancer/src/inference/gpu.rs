@@ -19,6 +19,11 @@ const DRIVER: &str = "/proc/driver/nvidia";
 const CARDS_LIMIT: usize = 64;
 const TEXT_LIMIT_BYTES: u64 = 4096;
 
+/// The smallest network there is, an ONNX file of one Relu: a session of it is made at the start, because only that loads the
+/// provider's libraries and opens the card.
+pub(super) const PROBE: &[u8] = b"\x08\x08:3\n\x0c\n\x01x\x12\x01y\"\x04Relu\x12\x01pZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01\
+    b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11";
+
 /// CUDA with its own kernels and cuDNN's.
 pub(super) fn cuda(config: &GpuConfig) -> ExecutionProviderDispatch {
     ep::CUDA::default()
@@ -93,11 +98,15 @@ fn private_folder(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use acuity_config::{EnhancerConfig, Provider};
+
+    use super::super::Runtime;
     use super::*;
+    use crate::StartError;
 
     /// The driver's texts as they are on a machine with the cards of these names.
     fn driver(version: &str, cards: &[&str]) -> tempfile::TempDir {
@@ -113,6 +122,29 @@ mod tests {
             .unwrap();
         }
         directory
+    }
+
+    /// Whichever library there is, with the providers or without: no card, no start.
+    #[test]
+    fn a_card_that_is_not_there_is_an_error() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.acuity/onnxruntime/libonnxruntime.so");
+        let library = std::env::var_os("ACUITY_ONNXRUNTIME").map_or(root, PathBuf::from);
+        let config = |provider| EnhancerConfig {
+            provider,
+            runtime_library: Some(library.clone()),
+            ..EnhancerConfig::default()
+        };
+        let plain = Runtime::load(&config(Provider::Cpu)).unwrap();
+        assert!(plain.session(PROBE).is_ok(), "the probe is a network");
+        if Path::new(DRIVER).exists() {
+            return;
+        }
+        for provider in [Provider::Cuda, Provider::TensorRt] {
+            let Err(StartError::Provider { message, .. }) = Runtime::load(&config(provider)) else {
+                panic!("{provider} started without a card");
+            };
+            assert!(message.contains("built without it") || message.contains(".so"), "{message}");
+        }
     }
 
     #[test]

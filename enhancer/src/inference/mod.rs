@@ -64,6 +64,10 @@ impl Runtime {
         }
         let runtime = Self { environment, provider, precision, threads, gpu: config.gpu.clone() };
         match runtime.has_provider() {
+            // That it was built in does not mean that it can run: the driver may be missing, or the card.
+            Ok(true) if provider.is_gpu() => {
+                runtime.session(gpu::PROBE).map(|_| runtime.clone()).map_err(|error| error.to_string())
+            }
             Ok(true) => Ok(runtime),
             Ok(false) => Err("this ONNX Runtime library was built without it".to_owned()),
             Err(error) => Err(error.to_string()),
