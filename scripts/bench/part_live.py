@@ -251,6 +251,11 @@ def text(result):
         f"  the edge: made {told(edge['made'])}, {edge['cut_short']:.0f} of them by a network in part only",
         f"    chose {told(edge['choices'])}; deadlines {told(edge['deadlines'])}; ahead {told(edge['ahead'])}",
     ]
+    if stages := edge["stage_s"]:
+        parts = ", ".join(f"{name} {stages.get(name, 0):.2f}" for name in ("decode", "infer", "scale", "encode"))
+        lines.append(
+            f"    a segment on average: {stages['queue']:.2f} s in the queue, made in {stages['total']:.2f} s ({parts})"
+        )
     if times["whole_s_p50"] is not None:
         byte = f"{times['first_byte_s_p50']:.2f}/{times['first_byte_s_p95']:.2f}"
         whole = f"{times['whole_s_p50']:.2f}/{times['whole_s_p95']:.2f}"
