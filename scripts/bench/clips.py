@@ -68,11 +68,13 @@ def identity(source):
     return f"{source.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def make(source, store, width, height, fps=30, seconds=24, segment_s=6, kbps=None):
-    """The clip, made if it is not there yet: `source`'s frames one after the other (again from the start where they
-    end) at `fps`, whatever their own rate, so that every frame differs from the one before as a camera's would."""
+def make(source, store, width, height, fps=30, seconds=24, segment_s=6, kbps=None, from_s=0):
+    """The clip, made if it is not there yet: `source`'s frames from `from_s` seconds on, one after the other (again
+    from the start where they end) at `fps`, whatever their own rate, so that every frame differs from the one before
+    as a camera's would."""
     kbps = kbps or kbps_for(width, height, fps)
     wanted = f"{RECIPE} {identity(source)} {width}x{height} {fps} {seconds}/{segment_s} {kbps}"
+    wanted += f" from {from_s}" if from_s else ""
     name = hashlib.sha256(wanted.encode()).hexdigest()[:16]
     folder = store / f"{width}x{height}p{fps}-{seconds}s-{name}"
     clip = Clip(folder, width, height, fps, seconds, segment_s, kbps)
@@ -83,7 +85,9 @@ def make(source, store, width, height, fps=30, seconds=24, segment_s=6, kbps=Non
     part.mkdir(parents=True)
     gop = fps * segment_s
     run(
-        *("ffmpeg", "-v", "error", "-nostdin", "-y", "-stream_loop", "-1", "-i", source, "-map", "0:v:0", "-an"),
+        *("ffmpeg", "-v", "error", "-nostdin", "-y", "-stream_loop", "-1"),
+        *(("-ss", from_s) if from_s else ()),
+        *("-i", source, "-map", "0:v:0", "-an"),
         *("-frames:v", fps * seconds, "-r", fps),
         *("-vf", f"setpts=N/({fps}*TB),scale={width}:{height}:flags=bicubic,setsar=1"),
         *("-c:v", "libx264", "-preset", "medium", "-profile:v", "high", "-pix_fmt", "yuv420p", "-bf", 2),
@@ -137,14 +141,30 @@ def video_stream(path):
     return streams[0]
 
 
+def seconds_of(path):
+    """How long a file plays."""
+    out = run("ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", path)
+    try:
+        return float(out)
+    except ValueError:
+        raise BenchError(f"{path} does not tell how long it is") from None
+
+
+def sample_film(root):
+    """The project's own sample film, whole."""
+    film = root / ".acuity/media/bbb.mp4"
+    if not film.is_file():
+        raise BenchError(
+            "no clip: name one with --clip FILE, or run scripts/fetch-sample.sh, which fetches the sample film"
+        )
+    return film
+
+
 def default_source(root):
-    """The project's own sample film, a minute of it from where the sample stream begins."""
-    film, cut = root / ".acuity/media/bbb.mp4", root / ".acuity/bench/sample-film.mp4"
+    """A minute of the sample film, from where the sample stream begins."""
+    cut = root / ".acuity/bench/sample-film.mp4"
     if not cut.is_file():
-        if not film.is_file():
-            raise BenchError(
-                "no clip: name one with --clip FILE, or run scripts/fetch-sample.sh, which fetches the sample film"
-            )
+        film = sample_film(root)
         cut.parent.mkdir(parents=True, exist_ok=True)
         part = cut.with_suffix(".part.mp4")
         run("ffmpeg", "-v", "error", "-nostdin", "-y", "-ss", 340, "-t", 60, "-i", film, "-an", "-c", "copy", part)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The benchmark: Acuity beside its peers, in one run, on one machine.
 
-  scripts/bench/run.py                         everything (some forty minutes on two cores)
-  scripts/bench/run.py --quick                 a look at everything in some three minutes
+  scripts/bench/run.py                         everything (some fifty minutes on two cores)
+  scripts/bench/run.py --quick                 a look at everything in some four minutes
   scripts/bench/run.py --parts end-to-end,serving
   make bench [PARTS=...] [QUICK=1]             the same, after setup
 
@@ -24,6 +24,7 @@ import machine
 import part_concurrency
 import part_end_to_end
 import part_first_byte
+import part_live
 import part_profile
 import part_serving
 import part_stages
@@ -39,6 +40,7 @@ PARTS = {
     "stages": part_stages,
     "concurrency": part_concurrency,
     "first-byte": part_first_byte,
+    "live": part_live,
     "serving": part_serving,
     "profile": part_profile,
 }
@@ -53,9 +55,18 @@ def arguments(given=None):
     )
     parser.add_argument("--parts", default="all", help=f"all, or some of {','.join(PARTS)}")
     parser.add_argument(
-        "--quick", action="store_true", help="small inputs, few rounds, tiers s and m: about three minutes"
+        "--quick", action="store_true", help="small inputs, few rounds, tiers s and m: about four minutes"
     )
     parser.add_argument("--clip", type=Path, help="source of the inputs [default: the sample film]")
+    parser.add_argument(
+        "--live-clip",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="source of live streams, several times for several [default: --clip, at several places]",
+    )
+    parser.add_argument("--live-seconds", type=int, help="length of the live run [default: 300, quick: 20]")
     parser.add_argument("--rounds", type=int, help="interleaved rounds [default: 5, quick: 2]")
     parser.add_argument(
         "--seconds", type=int, help="length of the end-to-end clip, a multiple of 6 [default: 24, quick: 6]"
@@ -96,6 +107,8 @@ def arguments(given=None):
         parser.error(f"no part {', '.join(unknown) or 'named'}; there are {', '.join(PARTS)}")
     if options.seconds is not None and (options.seconds <= 0 or options.seconds % 6):
         parser.error("--seconds takes a multiple of 6, the length of a segment")
+    if options.live_seconds is not None and options.live_seconds < 8:
+        parser.error("--live-seconds takes 8 or more: two segments")
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds takes 1 or more")
     options.chosen = chosen
@@ -118,8 +131,9 @@ def prepare(options):
         if not shutil.which(tool):
             raise BenchError(f"{tool} is missing: scripts/bench/setup.sh installs it")
     source = options.clip or clips.default_source(ROOT)
-    if not source.is_file():
-        raise BenchError(f"{source} is no file")
+    for file in (source, *options.live_clip):
+        if not file.is_file():
+            raise BenchError(f"{file} is no file")
     tiers = options.tiers.split(",") if options.tiers else list(TIERS[:2] if options.quick else TIERS)
     network = NetSetting(options.provider, len(os.sched_getaffinity(0)), ROOT / ".acuity/bench")
     places = ["--models", ROOT / "models/zoo"]
@@ -128,6 +142,9 @@ def prepare(options):
         root=ROOT,
         acuity=options.acuity.resolve(),
         source=source,
+        live_sources=options.live_clip,
+        live_seconds=options.live_seconds,
+        is_sample=options.clip is None,
         quick=options.quick,
         rounds=options.rounds or (2 if options.quick else 5),
         seconds=options.seconds or (6 if options.quick else 24),

@@ -27,6 +27,10 @@ class Setting:
     tiers: list
     peers: object = None
     options: list = field(default_factory=list)
+    # sources of the live streams; without any it is `source`, or the whole of the sample film if that is of it
+    live_sources: list = field(default_factory=list)
+    is_sample: bool = False
+    live_seconds: int | None = None
     say: object = print
     scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="acuity-bench-")))
 

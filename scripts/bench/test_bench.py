@@ -17,8 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import clips
+import live_origin
+import live_player
+import live_watch
 import part_end_to_end
 import part_first_byte
+import part_live
 import part_profile
 import part_serving
 import part_stages
@@ -116,6 +120,53 @@ class Reading(unittest.TestCase):
                 run.arguments(wrong)
         self.assertEqual(run.arguments(["--parts", "serving, profile"]).chosen, ["serving", "profile"])
         self.assertEqual(run.arguments([]).chosen, list(run.PARTS))
+
+
+class Live(unittest.TestCase):
+    def test_a_window_slides_and_wraps(self):
+        live = live_origin.Live(Path("clip"), ["a.ts", "b.ts", "c.ts"], 4.0, 1.0)
+        first = live_origin.BEFORE
+        self.assertEqual([live.first(at) - first for at in (0.5, 1, 4.9, 5, 13)], [-1, 0, 0, 1, 3])
+        target, listed = live_player.read_media(live.playlist(1.0))
+        self.assertEqual((target, len(listed)), (4.0, live_origin.WINDOW))
+        self.assertEqual((listed[0].number, listed[0].seconds, listed[0].uri), (first, 4.0, f"{first}.ts"))
+        # 20 and 21: the discontinuity before 21 is inside the first, and has left with the second
+        for at, count in ((1.0, 6), (5.0, 6), (9.0, 7)):
+            self.assertIn(f"DISCONTINUITY-SEQUENCE:{count}\n", live.playlist(at))
+        self.assertEqual(live.playlist(5.0).splitlines()[6], "#EXT-X-DISCONTINUITY")
+        newest = first + live_origin.WINDOW - 1
+        self.assertEqual(live.segment(newest, 1.0), Path("clip") / live.names[newest % 3])
+        self.assertIsNone(live.segment(newest + 1, 1.0), "is not recorded yet")
+        self.assertIsNone(live.segment(first - live_origin.KEPT - 1, 1.0), "is gone")
+
+    def test_a_buffer_plays_in_real_time_and_runs_dry(self):
+        buffer = live_player.Buffer()
+        self.assertEqual(buffer.add(4, 100), 0, "does not play with one segment")
+        buffer.add(4, 103)
+        self.assertEqual(buffer.look(107), 4)
+        self.assertEqual(buffer.add(4, 110), 1)
+        self.assertEqual(buffer.add(4, 117), -2)
+        self.assertEqual(buffer.stalls, [{"at": 115, "seconds": 2}])
+        self.assertEqual((buffer.lowest_s, buffer.look(118)), (-2, 3))
+        buffer.end(130)
+        self.assertEqual(buffer.stalls[1], {"at": 121, "seconds": 9})
+
+    def test_who_made_it(self):
+        seen = {"cache-status": 'far; hit; detail="x", acuity; hit; ttl=58; detail="generic-x2-s"'}
+        self.assertEqual(live_player.made_by(seen), "generic-x2-s")
+        self.assertIsNone(live_player.made_by({}))
+        self.assertEqual(
+            [part_live.tier(maker) for maker in ("freedoom-x2-m", "plain", "source")], ["m", "plain", "source"]
+        )
+
+    def test_counters_grow(self):
+        before = {'a_total{kept="no",who="viewer"}': 1.0}
+        after = {'a_total{kept="no",who="viewer"}': 3.0, 'a_total{kept="yes",who="start"}': 2.0, "b_total": 9.0}
+        self.assertEqual(live_watch.grown(before, after, "a_total", "who", "kept"), {"viewer no": 2, "start yes": 2})
+
+    def test_the_edges_policy_is_the_parts(self):
+        rust = (ROOT / "config/src/enhancer.rs").read_text()
+        self.assertRegex(rust, rf"\n +fraction: {part_live.DEADLINE_FRACTION},")
 
 
 class Fairness(unittest.TestCase):
@@ -226,6 +277,18 @@ class Whole(unittest.TestCase):
         self.assertEqual((row["bad"], row["made_by"], row["cold"]["n"]), (0, {"plain": 2}, 2))
         self.assertLessEqual(row["cold"]["first_byte_s_p50"], row["cold"]["whole_s_p50"])
         self.assertIn("plain, cached", part_first_byte.text({"rows": [row]}))
+
+    def test_live_streams(self):
+        made = [(self.setting.source, 0, self.clip)] * part_live.STREAMS
+        seen = part_live.play(self.setting, made, 6, 2)
+        self.assertEqual(part_live.seen_errors(seen), [])
+        self.assertEqual((seen["undecodable"]["bad"], len(seen["players"])), ([], part_live.PLAYERS))
+        for player in seen["players"]:
+            self.assertGreaterEqual(len(player["segments"]), 3)
+        result = part_live.account(seen)
+        self.assertTrue(result["bar"]["no error"]["holds"])
+        self.assertIn("the bar is", part_live.text(result))
+        json.dumps(result)
 
 
 if __name__ == "__main__":
