@@ -16,6 +16,7 @@ use acuity_models::{Catalogue, Sha256, Tier};
 use bytes::Bytes;
 use prometheus::Registry;
 
+use crate::codec;
 use crate::compare::Work;
 use crate::inference::Runtime;
 use crate::lane::Lane;
@@ -106,6 +107,7 @@ impl Enhancer {
         registry: &Registry,
         keeping: Keeping,
     ) -> Result<Self, StartError> {
+        codec::memory::bound();
         let metrics = Metrics::register(registry)?;
         let runtime = Runtime::load(config)?;
         let config = Arc::new(config.clone());

@@ -8,6 +8,7 @@
 mod decoder;
 mod encoder;
 mod level;
+pub(crate) mod memory;
 mod picture;
 pub mod remux;
 mod rendition;
