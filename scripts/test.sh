@@ -62,6 +62,7 @@ check "clippy" cargo clippy --release --workspace --all-targets --locked -- -D w
 suite "rust tests" count_cargo cargo test --release --workspace --locked --no-fail-fast
 suite "trainer tests" count_unittest env -C models/trainer "$cache/trainer/bin/python" -m unittest discover -s tests -t .
 suite "bench tests" count_unittest env -C scripts/bench "$cache/trainer/bin/python" -m unittest test_bench
+check "the packed program runs by itself" deploy/test_pack.sh
 suite "browser tests" count_browser node tests/browser/play.mjs
 
 say "all suites"
