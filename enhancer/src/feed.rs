@@ -131,15 +131,10 @@ impl Encode for Sink<'_> {
         self.pool.give_back(picture);
     }
 
-    fn finish(self) -> Result<(Bytes, f64), EnhanceError> {
-        let Self { encoder, mut splicer, mut outlet, splice_seconds, .. } = self;
-        let units = encoder.finish()?;
-        let started = Instant::now();
-        for unit in units {
-            splicer.push(unit, outlet.buffer())?;
-            outlet.one_more_picture();
-        }
-        splicer.finish(outlet.buffer())?;
-        Ok((outlet.finish(), splice_seconds + started.elapsed().as_secs_f64()))
+    fn finish(mut self) -> Result<(Bytes, f64), EnhanceError> {
+        let units = self.encoder.finish()?;
+        self.splice(units)?;
+        self.splicer.finish(self.outlet.buffer())?;
+        Ok((self.outlet.finish(), self.splice_seconds))
     }
 }

@@ -132,8 +132,8 @@ impl Loader {
         tracing::info!(usable, entries = catalogue.entries().len(), "models installed");
     }
 
-    /// A model of the catalogue if it is what it should be; `base`: what the cheapest of its set takes for a pixel. Its file is read each time; what was checked before is not
-    /// checked again.
+    /// A model of the catalogue if it is what it should be; `base`: what the cheapest of its set takes for a pixel. Its files are read
+    /// each time; what was checked before is not checked again.
     fn admit(
         &mut self,
         entry: &ModelEntry,

@@ -87,8 +87,7 @@ impl Model {
         (network, proof_seconds, expected_seconds): (Network, f64, f64),
         costs: &Arc<Costs>,
     ) -> Self {
-        let runs_int8 = engine.precision() == acuity_config::Precision::Int8.as_str();
-        let digest = identity.int8.filter(|_| runs_int8).unwrap_or(identity.sha256).to_string();
+        let digest = identity.int8.filter(|_| engine.is_int8()).unwrap_or(identity.sha256).to_string();
         costs.introduce(&digest, expected_seconds);
         let sessions =
             Sessions { idle: vec![network], made: 1, wished: false, failed: None, last_run: Instant::now() };

@@ -4,10 +4,8 @@
 // Each run is a fresh edge, so that every enhanced segment is cold, without work ahead. "slow" has an encoder preset that makes a
 // segment barely faster than it plays: the case in which a trickle would fool a player.
 
-import { chromium } from "playwright-core";
-
 import { look, watch } from "./drivers.mjs";
-import { playerSource, startEdge, startServers, stopServers } from "./servers.mjs";
+import { playerSource, startBrowser, startEdge, startServers, stopServers } from "./servers.mjs";
 
 const seconds = Number(process.argv[2] ?? 24);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -79,11 +77,7 @@ const players = { "hls.js": ["hls.js/dist/hls.min.js", hlsAdapts], Shaka: ["shak
 const speeds = { quick: "", slow: 'preset = "medium"\n' };
 let failed = true;
 const { origin } = await startServers({ plain: true });
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"],
-});
+const browser = await startBrowser();
 try {
   console.log("| machine | sent | player | first byte, ms | transfer, ms | estimate, Mbit/s: median (least) | segments of 720 lines | switches down | stalls |");
   console.log("|---|---|---|---|---|---|---|---|---|");

@@ -10,10 +10,9 @@ import assert from "node:assert/strict";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 
 import { hlsDriver, look, shakaDriver, watch } from "./drivers.mjs";
-import { playerSource, startEdge, startServers, stopServers } from "./servers.mjs";
+import { playerSource, startBrowser, startEdge, startServers, stopServers } from "./servers.mjs";
 import { makeZoo } from "./zoo.mjs";
 
 const plain = process.argv.includes("--plain");
@@ -202,11 +201,7 @@ for (const name of Object.keys(tests)) if (!wanted.every((word) => name.includes
 let failed = 0;
 try {
   const addresses = await startServers({ plain });
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"],
-  });
+  const browser = await startBrowser();
   for (const [name, test] of Object.entries(tests)) {
     // Browser, edge and network share two cores with whatever else the machine does, and a stall is a matter of time. What
     // fails is shown and tried once more; what fails twice has failed.

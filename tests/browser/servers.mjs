@@ -6,6 +6,7 @@ import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 const running = [];
@@ -87,4 +88,13 @@ export async function stopServers(failed) {
 /** The source of a player as npm brought it. */
 export function playerSource(path) {
   return readFile(join(root, "tests/browser/node_modules", path), "utf8");
+}
+
+/** A browser that plays without a screen, a card or a click, and talks to nobody but the page. */
+export function startBrowser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"],
+  });
 }

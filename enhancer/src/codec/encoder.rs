@@ -160,10 +160,10 @@ impl Encoder {
     }
 
     /// Finishes the stream and gives the access units that were not taken: in all as many as pictures were pushed.
-    pub(crate) fn finish(mut self) -> Result<Vec<EncodedUnit>, EnhanceError> {
+    pub(crate) fn finish(&mut self) -> Result<Vec<EncodedUnit>, EnhanceError> {
         self.inner.send_eof().map_err(failed("encode"))?;
         self.receive()?;
-        Ok(self.units)
+        Ok(self.take_units())
     }
 
     fn receive(&mut self) -> Result<(), EnhanceError> {

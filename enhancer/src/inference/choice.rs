@@ -30,7 +30,6 @@ pub(crate) struct Engine {
     runtime: Runtime,
     model: Bytes,
     contract: TensorContract,
-    precision: Precision,
 }
 
 impl Engine {
@@ -46,11 +45,16 @@ impl Engine {
 
     /// `float` or `int8`.
     pub(crate) fn precision(&self) -> &'static str {
-        self.precision.as_str()
+        self.runtime.precision.as_str()
+    }
+
+    /// Whether it is the int8 file that runs.
+    pub(crate) fn is_int8(&self) -> bool {
+        self.runtime.precision == Precision::Int8
     }
 
     fn is_reference(&self) -> bool {
-        (self.runtime.provider, self.precision) == (Provider::Cpu, Precision::Float)
+        (self.runtime.provider, self.runtime.precision) == (Provider::Cpu, Precision::Float)
     }
 }
 
@@ -134,14 +138,13 @@ impl Runtime {
 
     fn engine(&self, files: &Files, contract: &TensorContract) -> Engine {
         let int8 = files.int8.as_ref().filter(|_| self.precision == Precision::Int8);
-        let precision = if int8.is_some() { Precision::Int8 } else { Precision::Float };
         let model = int8.unwrap_or(&files.float).clone();
         let mut runtime = self.clone();
         if runtime.provider == Provider::Auto {
             runtime.provider = Provider::Cpu;
         }
-        runtime.precision = precision;
-        Engine { runtime, model, contract: contract.clone(), precision }
+        runtime.precision = if int8.is_some() { Precision::Int8 } else { Precision::Float };
+        Engine { runtime, model, contract: contract.clone() }
     }
 
     /// ONNX Runtime's own kernels and the float file: what shortcuts are measured against.

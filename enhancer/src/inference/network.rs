@@ -37,6 +37,8 @@ pub(crate) struct Network {
     session: Session,
     contract: TensorContract,
     overlay: Option<Overlay>,
+    /// The file's batch is fixed at one, as the contract allows.
+    is_single: bool,
     /// Input of the last shape that was run: windows, width, height.
     input: Option<([usize; 3], Tensor<u8>)>,
 }
@@ -52,7 +54,9 @@ impl Network {
         check(&session, contract)?;
         let overlay = session.metadata()?.custom(overlay::METADATA_KEY);
         let overlay = overlay.map(|text| Overlay::parse(&text, contract.scale as usize)).transpose()?;
-        Ok(Self { session, contract: contract.clone(), overlay, input: None })
+        let batch = session.inputs().first().and_then(|input| input.dtype().tensor_shape()?.first().copied());
+        let is_single = batch == Some(1);
+        Ok(Self { session, contract: contract.clone(), overlay, is_single, input: None })
     }
 
     pub(crate) fn scale(&self) -> usize {
@@ -76,6 +80,11 @@ impl Network {
         halo: usize,
         target: &mut PlaneMut<'_>,
     ) -> Result<(), InferenceError> {
+        if self.is_single && windows.len() > 1 {
+            return windows
+                .iter()
+                .try_for_each(|window| self.infer(source, std::slice::from_ref(window), halo, target));
+        }
         let scale = self.scale();
         let Some(&Window { width, height, .. }) = windows.first() else { return Ok(()) };
         let fits = |window: &Window| {

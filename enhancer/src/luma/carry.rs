@@ -23,8 +23,8 @@ const CUT_SHARE: f64 = 0.6;
 const BLEND: f32 = 0.5;
 /// ... where the picture has changed by less than about this.
 const BLEND_CHANGE: f32 = 20.0;
-/// Gains are held in so many parts of a code value.
-const PARTS: i32 = 32;
+/// Gains are held in 32nds of a code value.
+const PART_BITS: u32 = 5;
 /// What a block's drift is before its gain was ever computed.
 const UNKNOWN: f32 = 1e4;
 
@@ -42,7 +42,7 @@ pub(super) struct Carry {
     look: Look,
     /// Sum of changes of each block since its gain was computed.
     drift: Vec<f32>,
-    /// For each high pixel, in 1/PARTS code values.
+    /// For each high pixel, as it was computed.
     gain: Vec<i16>,
 }
 
@@ -72,37 +72,14 @@ impl Carry {
             self.gain.resize(low.width * low.height * scale * scale, 0);
         }
         self.look.at(&grid, low, if is_new { &[] } else { before });
+        for (drift, change) in self.drift.iter_mut().zip(&self.look.change) {
+            *drift = (*drift + change).min(UNKNOWN);
+        }
         let other = self.look.change.iter().filter(|change| **change > CUT_CHANGE).count();
         if is_new || is_key || other as f64 > CUT_SHARE * self.drift.len() as f64 {
             return Plan::Whole;
         }
-        self.fade();
         Plan::Windows(self.choose(share))
-    }
-
-    /// Shrinks the gains of what has changed.
-    fn fade(&mut self) {
-        let Self { grid, scale, look, drift, gain } = self;
-        let (side, wide) = (BLOCK * *scale, grid.width * *scale);
-        for (row, rows) in gain.chunks_mut(wide * side).enumerate() {
-            for column in 0..grid.columns {
-                let block = row * grid.columns + column;
-                let change = look.change[block];
-                if change == 0.0 {
-                    continue;
-                }
-                let before = drift[block];
-                drift[block] = (before + change).min(UNKNOWN);
-                let factor = (1.0 + FADE * before) / (1.0 + FADE * drift[block]);
-                let factor = (factor * 32768.0) as i32;
-                for line in rows.chunks_mut(wide) {
-                    let end = ((column + 1) * side).min(line.len());
-                    for gain in &mut line[column * side..end] {
-                        *gain = ((i32::from(*gain) * factor) >> 15) as i16;
-                    }
-                }
-            }
-        }
     }
 
     /// The windows with most to win, at most `share` of the picture, in their order in it.
@@ -110,7 +87,7 @@ impl Carry {
         let grid = &self.grid;
         let worth = |block: usize| {
             let drift = self.drift[block];
-            self.look.detail[block] * drift / (1.0 + FADE * drift)
+            self.look.detail[block] * drift * worth_left(drift)
         };
         let windows = grid.windows();
         let mut ranked: Vec<(usize, f32)> =
@@ -129,12 +106,12 @@ impl Carry {
         let side = BLOCK * *scale;
         for block in grid.blocks_of(window) {
             // A gain that was never computed, or was of another picture, is not blended with.
-            let old = if drift[block] < CUT_CHANGE {
+            let blend = if drift[block] < CUT_CHANGE {
                 BLEND * (-look.change[block] / BLEND_CHANGE).exp()
             } else {
                 0.0
             };
-            let old = (old * 256.0) as i32;
+            let (old, fresh) = (fixed(blend * worth_left(drift[block])), ONE - fixed(blend));
             let (x, y) = (block % grid.columns * side, block / grid.columns * side);
             for row in y..(y + side).min(grid.height * *scale) {
                 let columns = x..(x + side).min(wide);
@@ -143,28 +120,51 @@ impl Carry {
                 let cheap = cheap.data.get(row * cheap.stride..).and_then(|line| line.get(columns.clone()));
                 let (Some(dear), Some(cheap)) = (dear, cheap) else { continue };
                 for (gain, (dear, cheap)) in gain.iter_mut().zip(dear.iter().zip(cheap)) {
-                    let new = (i32::from(*dear) - i32::from(*cheap)) * PARTS;
-                    *gain = (new + (((i32::from(*gain) - new) * old) >> 8)) as i16;
+                    let new = (i32::from(*dear) - i32::from(*cheap)) << PART_BITS;
+                    *gain = rounded(new * fresh + i32::from(*gain) * old, ONE_BITS) as i16;
                 }
             }
             drift[block] = 0.0;
         }
     }
 
-    /// Adds what is known to `made`, the cheap network's picture.
+    /// Adds what is known to `made`, the cheap network's picture: each gain by as much as it is still worth.
     pub(super) fn add(&self, made: &mut PlaneMut<'_>) {
-        let wide = self.grid.width * self.scale;
-        for (line, gain) in made.data.chunks_mut(made.stride.max(1)).zip(self.gain.chunks_exact(wide.max(1)))
-        {
-            for (made, gain) in line.iter_mut().zip(gain) {
-                let sum = i32::from(*made) + ((i32::from(*gain) + PARTS / 2) >> 5);
-                *made = sum.clamp(0, 255) as u8;
+        let Self { grid, scale, drift, gain, .. } = self;
+        let (side, wide) = (BLOCK * *scale, grid.width * *scale);
+        let lines = made.data.chunks_mut(made.stride.max(1)).zip(gain.chunks_exact(wide.max(1)));
+        for (row, (line, gain)) in lines.enumerate() {
+            let blocks = drift.get(row / side * grid.columns..).unwrap_or_default();
+            let Some(line) = line.get_mut(..wide) else { return };
+            for ((line, gain), drift) in line.chunks_mut(side).zip(gain.chunks(side)).zip(blocks) {
+                let left = fixed(worth_left(*drift));
+                for (made, gain) in line.iter_mut().zip(gain) {
+                    let sum = i32::from(*made) + rounded(i32::from(*gain) * left, PART_BITS + ONE_BITS);
+                    *made = sum.clamp(0, 255) as u8;
+                }
             }
         }
     }
 }
 
-const _: () = assert!(PARTS == 1 << 5);
+/// What is left of a gain's worth after so much change, 0 to 1. Derived whenever it is needed: a gain that is shrunk again and again in
+/// integers loses more than it should, and on one side of zero only.
+fn worth_left(drift: f32) -> f32 {
+    1.0 / (1.0 + FADE * drift)
+}
+
+/// Shares of one are multiplied in so many bits.
+const ONE_BITS: u32 = 12;
+const ONE: i32 = 1 << ONE_BITS;
+
+fn fixed(share: f32) -> i32 {
+    (share * ONE as f32) as i32
+}
+
+/// `value` without its last `bits`, to the nearest.
+fn rounded(value: i32, bits: u32) -> i32 {
+    (value + (1 << (bits - 1))) >> bits
+}
 
 /// Windows that `share` of a picture is: at least one.
 pub(super) fn count(share: f64) -> usize {

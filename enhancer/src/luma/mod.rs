@@ -18,6 +18,9 @@ use still::{Before, Changed};
 /// Low pixels around a window that its edge pixels may depend on: networks of the tiers `s`, `m`, `l` and `v10` look 7 away.
 const HALO: usize = 8;
 
+/// The same for what is kept bit for bit: `v15` looks 10 away and `v20` 12.
+const FARTHEST: usize = 12;
+
 /// Low pixels that a run is larger than its windows and their halos, on average, because networks continue what they are given
 /// before they shrink it again.
 const CONTINUED: usize = 8;
@@ -68,7 +71,7 @@ impl<'a> Luma<'a> {
     ) -> Result<(), InferenceError> {
         let Self { network, base, memory: Memory { before, carry, dear } } = self;
         let scale = network.scale();
-        let Changed { band, stays } = before.changed(source, HALO);
+        let Changed { band, stays } = before.changed(source, FARTHEST);
         if band.is_none_or(|band| band.height < source.height) {
             before.copy_to(&mut target);
         }
@@ -78,7 +81,7 @@ impl<'a> Luma<'a> {
         };
         if let Some(band) = band {
             // A picture that stays in part needs its surroundings; all of it is continued by the network itself.
-            let halo = if band.height < source.height { HALO } else { 0 };
+            let halo = if band.height < source.height { FARTHEST } else { 0 };
             most.infer(source, &[band], halo, &mut target)?;
         }
         if let Some(base) = base {

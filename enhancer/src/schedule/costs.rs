@@ -37,7 +37,9 @@ impl Costs {
         let (inference, encoder) = (config.inference_threads, config.encoder_threads);
         let setup = format!(
             "provider={provider} precision={precision} lanes={lanes} inference={inference} encoder={encoder} preset={preset} \
-             detail={detail_share}",
+             detail={detail_share} card={} {}",
+            config.gpu.device,
+            config.gpu.precision.as_str(),
             precision = precision.as_str()
         );
         let mut book = CostBook::default();
