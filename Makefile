@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 export ORIGIN
-.PHONY: help setup build run test bench lint format clean-media
+.PHONY: help setup build run test fuzz bench lint format clean-media
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ run: ## a real film through the edge, a table of what it gained, and a page that
 
 test: ## every test there is: Rust, trainer, browser
 	@scripts/test.sh
+
+SECONDS_EACH ?= 1800
+fuzz: ## what strangers write, against the parsers: half an hour a target, its log in .acuity/fuzz
+	@scripts/setup.sh build
+	@scripts/fuzz.sh all --seconds $(SECONDS_EACH)
 
 bench: ## speed beside FFmpeg, public networks and nginx: tables, JSON and pictures in .acuity/bench
 	@scripts/setup.sh build

@@ -26,6 +26,13 @@ esac
 say "every byte is as it was packed"
 (cd "$top" && sha256sum --check --quiet MANIFEST)
 
+say "what an image is made of is there"
+# deploy/Dockerfile copies them and starts the program by the loader's name
+for file in certificates/ca-certificates.crt loader/acuity libexec/acuity licences/debian/ca-certificates; do
+  [ -s "$top/$file" ] || die "$1 holds no $file"
+done
+grep -q 'BEGIN CERTIFICATE' "$top/certificates/ca-certificates.crt" || die "certificates/ca-certificates.crt holds none"
+
 say "every library comes out of the pack"
 # The driver's alone may be missing: they belong to the machine's kernel module.
 bare() { env -i "$top/loader/acuity" --inhibit-cache --library-path "$top/lib:$top/cuda" "$@"; }
@@ -42,13 +49,13 @@ for file in "$top"/libexec/* "$top"/lib/*.so* "$top"/onnxruntime/*.so* "$top"/cu
 done
 
 say "the launcher leaves the environment as it was"
-# shells set PWD and their like, whatever they run
+# shells set PWD and their like, whatever they run; what the program starts itself again by is the launcher's to say
 cp /usr/bin/env "$top/libexec/probe"
 cp "$top/bin/acuity" "$top/bin/probe"
 ln -s "$(readlink "$top/loader/acuity")" "$top/loader/probe"
 ln -s "$top/bin/probe" "$work/linked"
 left=$(cd / && env -i PATH="$PATH" KEPT=yes "$work/linked")
-[ "$(grep -vE '^(PATH|PWD|OLDPWD|SHLVL|_)=' <<<"$left")" = KEPT=yes ] || die "the launcher's environment: $left"
+[ "$(grep -vE '^(PATH|PWD|OLDPWD|SHLVL|_|ACUITY_PROGRAM|ACUITY_WORKER)=' <<<"$left")" = KEPT=yes ] || die "the launcher's environment: $left"
 rm "$top"/{bin,libexec,loader}/probe
 
 say "an empty root: the command's help, the models, a second of video"

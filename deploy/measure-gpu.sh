@@ -4,10 +4,11 @@
 #
 # HAS NOT RUN ON A CARD YET. It has run with --rehearse, which takes the processor for the card and proves the script, no figure.
 #
-#   bin/measure-gpu.sh [--out FILE.json] [--seconds N] [--device N] [--rehearse]
+#   bin/measure-gpu.sh [--out FILE.json] [--seconds N] [--device N] [--devices N,M] [--rehearse]
 #     --out FILE     the figures as JSON; without it measure-gpu.json in the working directory
 #     --seconds N    of each single measurement; without it 3
 #     --device N     the card, as CUDA counts; without it 0
+#     --devices N,M  the cards that whole streams are measured on together; without it that one
 #     --rehearse     without a card, and short
 # Bars, for one H100 with 16 cores:
 #   network alone, 640x360 to 1280x720, generic-x2-m (39 k parameters)   under 0.4 ms a picture   (ms_a_picture_on_card.p50, best batch)
@@ -15,23 +16,24 @@
 #   whole streams of 30 pictures a second, encoder on the processor      at least 50
 # Needs a shell, awk, sed and the driver; changes no setting of the card. Anything that did not run where it should have is a line of
 # the output and ends the script with 2: there is no silent processor in these figures. Takes some
-# minutes, and with TensorRT perhaps half an hour: it compiles each network for each batch.
+# minutes, and with TensorRT perhaps an hour: it compiles each network for each batch, alone and for the streams' range of sizes.
 set -eu
 self=$(readlink -f -- "$0")
 top=${self%/bin/*}
-out=measure-gpu.json seconds=3 device=0 rehearse=''
+out=measure-gpu.json seconds=3 device=0 devices='' rehearse=''
 while [ $# -gt 0 ]; do
   case $1 in
   --rehearse) rehearse=yes ;;
-  --out | --seconds | --device)
+  --out | --seconds | --device | --devices)
     [ $# -gt 1 ] || { echo "$1 wants a value" >&2 && exit 1; }
-    case $1 in --out) out=$2 ;; --seconds) seconds=$2 ;; --device) device=$2 ;; esac
+    case $1 in --out) out=$2 ;; --seconds) seconds=$2 ;; --device) device=$2 ;; --devices) devices=$2 ;; esac
     shift
     ;;
   *) awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$self" >&2 && exit 1 ;;
   esac
   shift
 done
+devices=${devices:-$device}
 [ -x "$top/bin/network-alone" ] || { echo "run me from a folder that pack.sh --gpu made: $top has no bin/network-alone" >&2 && exit 1; }
 
 work=$(mktemp -d)
@@ -57,9 +59,9 @@ if [ -z "$rehearse" ]; then
   driver=$(nvidia-smi --id="$device" --query-gpu=driver_version --format=csv,noheader)
   providers=cuda
   if [ -e "$top/cuda/libnvinfer.so.10" ]; then providers='cuda tensorrt'; fi
-  tiers='generic-x2-s generic-x2-m generic-x2-l vdsr-20-64' batches='1 4 8' lanes='1 2 4 8 16 32' loops=9
+  tiers='generic-x2-s generic-x2-m generic-x2-l vdsr-20-64' batches='1 4 8' lanes='1 2 4 8 16 32' together='1 8 16' loops=9
 else
-  providers=cpu tiers='generic-x2-s' batches='1 4' lanes='1 2' loops=0 seconds=0.2
+  providers=cpu tiers='generic-x2-s' batches='1 4' lanes='1 2' together='1 4' loops=0 seconds=0.2
   say "a rehearsal on the processor: no figure here is a card's"
 fi
 processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
@@ -100,50 +102,84 @@ done
 
 # --- whole streams -------------------------------------------------------------------------------------------------------------------
 # Decoded, enlarged and encoded by the very code that serves; pictures a second over all lanes, as streams of 30. In float32, which is
-# what `acuity enhance` runs a card in.
+# what `acuity enhance` runs a card in. With pictures of so many streams in one run of a network, and each lane alone (1). A card that
+# encodes does so for MPEG-TS only, so that is what it is given.
 "$top/bin/ffmpeg" -v error -nostdin -y -stream_loop "$loops" -i "$top/models/measure/clip.mp4" -t "$([ -n "$rehearse" ] && echo 4 || echo 600)" \
   -c copy "$work/long.mp4"
+mkdir "$work/hls"
+"$top/bin/ffmpeg" -v error -nostdin -y -i "$work/long.mp4" -c copy -f hls -hls_time 2 -hls_playlist_type vod "$work/hls/index.m3u8"
 : >"$work/streams"
+# result KEY VALUE...: a line of the JSON for the run at hand
+result() {
+  printf '{"provider": "%s", "model": "%s", "detail_share": %s, "lanes": %s, "batch": %s, "decoder": "%s", "encoder": "%s"' \
+    "$provider" "$tier" "$share" "$count" "$together_most" "$decoder" "$encoder" >>"$work/streams"
+  printf ', %s}\n' "$1" >>"$work/streams"
+}
 no_figure() {
   failed "$what" "$work/said"
-  printf '{"provider": "%s", "model": "%s", "detail_share": %s, "lanes": %s, "failed": %s}\n' "$provider" "$tier" "$share" "$count" \
-    "$(text "$(cat "$work/said")")" >>"$work/streams"
+  result "\"failed\": $(text "$(cat "$work/said")")"
 }
+# whole PROVIDER TIER SHARE LANES BATCH DECODER ENCODER
 whole() {
-  provider=$1 tier=$2 share=$3 count=$4
+  provider=$1 tier=$2 share=$3 count=$4 together_most=$5 decoder=$6 encoder=$7
   threads=$((cores / count))
   if [ "$threads" -lt 1 ]; then threads=1; fi
-  what="$provider $tier, detail share $share, $count lanes"
-  if ! "$top/bin/acuity" enhance "$work/long.mp4" -o "$work/large.mp4" --models "$top/models/zoo" --model "$tier" --provider "$provider" --precision float \
+  what="$provider $tier, detail share $share, $count lanes, batch $together_most, decoder $decoder, encoder $encoder"
+  film=$work/long.mp4
+  if [ "$encoder" = card ]; then film=$work/hls/index.m3u8; fi
+  if ! "$top/bin/acuity" enhance "$film" -o "$work/large.mp4" --models "$top/models/zoo" --model "$tier" --provider "$provider" --precision float \
+    --devices "$devices" --batch "$together_most" --decoder "$decoder" --encoder "$encoder" --engine-cache "$work/engines" \
     --detail-share "$share" --lanes "$count" --lane-threads "$threads" --json "$work/account.json" >"$work/said" 2>&1; then
+    # Codecs that a card has not are a finding.
+    if grep -q 'enhancer\.gpu\.[a-z]* = "card"' "$work/said"; then
+      result "\"offered\": false, \"said\": $(text "$(tail -n 2 "$work/said")")"
+      printf '    %s: not offered\n' "$what"
+      return
+    fi
     no_figure
     return
   fi
   # What made the pictures is in the account; one segment by anything else, and there is no figure.
   tr -d '\n' <"$work/account.json" >"$work/flat"
-  if ! grep -q "\"fallbacks\": {}.*\"made_by\": { *\"$tier on $provider, float\": [0-9]* *}.*\"providers\": \[ *\"$provider\" *\]" "$work/flat"; then
-    echo "made by something else, too: $(sed 's/.*\("made_by": {[^}]*}\).*/\1/' "$work/flat")" >"$work/said"
+  if ! grep -q "\"fallbacks\": {}.*\"made_by\": { *\"$tier on $provider, float\": [0-9]* *}.*\"providers\": \[ *\"$provider\" *\]" "$work/flat" ||
+    ! grep -q "\"codecs\": { *\"decoder $decoder\": [0-9]*, *\"encoder $encoder\": [0-9]* *}" "$work/flat"; then
+    echo "made by something else, too: $(sed 's/.*\("made_by": {[^}]*}\).*/\1/' "$work/flat") $(sed 's/.*\("codecs": {[^}]*}\).*/\1/' "$work/flat")" >"$work/said"
     no_figure
     return
   fi
-  awk -F '[:,]' -v cores="$cores" -v start="{\"provider\": \"$provider\", \"model\": \"$tier\", \"detail_share\": $share, \"lanes\": $count" '
+  figures=$(awk -F '[:,]' -v cores="$cores" '
     /^  "frames"/ { frames = $2 } /^  "seconds"/ { seconds = $2 } /^  "peak_resident_bytes"/ { memory = $2 }
     /"user"/ { user = $2 } /"system"/ { kernel = $2 }
-    END { printf "%s, \"frames\": %d, \"seconds\": %.3f, \"streams_of_30\": %.2f, \"processor_share\": %.3f, \"peak_resident_bytes\": %d}\n",
-      start, frames, seconds, frames / seconds / 30, (user + kernel) / seconds / cores, memory }' "$work/account.json" >"$work/line"
-  cat "$work/line" >>"$work/streams"
-  printf '    %s: %s streams\n' "$what" "$(sed 's/.*streams_of_30": \([0-9.]*\).*/\1/' "$work/line")"
+    END { printf "\"frames\": %d, \"seconds\": %.3f, \"streams_of_30\": %.2f, \"processor_share\": %.3f, \"peak_resident_bytes\": %d",
+      frames, seconds, frames / seconds / 30, (user + kernel) / seconds / cores, memory }' "$work/account.json")
+  result "$figures"
+  printf '    %s: %s streams\n' "$what" "$(printf '%s' "$figures" | sed 's/.*streams_of_30": \([0-9.]*\).*/\1/')"
 }
-say "whole streams, encoder on the processor"
+say "whole streams on card $devices, encoder on the processor"
+most_lanes=1
 for provider in $providers; do
   for tier in $tiers; do
     case $tier in vdsr*) continue ;; esac
     for count in $lanes; do
       [ "$count" -le $((2 * cores)) ] || continue
-      whole "$provider" "$tier" 1 "$count"
-      # the dear tiers as the edge runs them
-      case $tier in *-s) ;; *) whole "$provider" "$tier" 0.25 "$count" ;; esac
+      if [ "$count" -gt "$most_lanes" ]; then most_lanes=$count; fi
+      for batch in $together; do
+        # One lane has nobody to share a run with.
+        [ "$batch" -eq 1 ] || [ "$count" -gt 1 ] || continue
+        whole "$provider" "$tier" 1 "$count" "$batch" cpu cpu
+        # the dear tiers as the edge runs them
+        case $tier in *-s) ;; *) whole "$provider" "$tier" 0.25 "$count" "$batch" cpu cpu ;; esac
+      done
     done
+  done
+done
+say "the same, with the card's decoder and encoder where it has them"
+for provider in $providers; do
+  for tier in generic-x2-s generic-x2-m; do
+    case " $tiers " in *" $tier "*) ;; *) continue ;; esac
+    whole "$provider" "$tier" 1 "$most_lanes" 8 card cpu
+    whole "$provider" "$tier" 1 "$most_lanes" 8 cpu card
+    whole "$provider" "$tier" 1 "$most_lanes" 8 card card
   done
 done
 
@@ -174,9 +210,10 @@ least() { awk -v of="$1" 'index($0, "\"model\": \"" of) && match($0, /on_card": 
   ms = substr($0, RSTART + 17, RLENGTH - 17) + 0; if (best == "" || ms < best) best = ms } END { print (best == "" ? "null" : best) }' "$work/networks"; }
 network=$(least generic-x2-m)
 vdsr=$(least vdsr-20-64 | awk '{ print ($1 == "null" ? $1 : 1000 / $1) }')
-streams=$(awk 'match($0, /streams_of_30": [0-9.]+/) { n = substr($0, RSTART + 16, RLENGTH - 16) + 0; if (n > most) most = n } END { print most + 0 }' "$work/streams")
+streams=$(awk '/"encoder": "cpu"/ && match($0, /streams_of_30": [0-9.]+/) { n = substr($0, RSTART + 16, RLENGTH - 16) + 0; if (n > most) most = n } END { print most + 0 }' "$work/streams")
 {
-  printf '{\n  "format": 1,\n  "taken": "%s",\n  "rehearsal": %s,\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$([ -n "$rehearse" ] && echo true || echo false)"
+  printf '{\n  "format": 2,\n  "taken": "%s",\n  "rehearsal": %s,\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$([ -n "$rehearse" ] && echo true || echo false)"
+  printf '  "devices": %s,\n' "$(text "$devices")"
   printf '  "card": %s,\n  "driver": %s,\n  "processor": %s,\n  "cores": %s,\n' "$(text "$card")" "$(text "$driver")" "$(text "$processor")" "$cores"
   printf '  "acuity": %s,\n  "onnxruntime": %s,\n  "libraries": %s,\n' "$(text "$("$top/bin/acuity" --version)")" "$(text "$runtime")" \
     "$(text "$(cd "$top" && find cuda -type f 2>/dev/null | sort | tr '\n' ' ')")"

@@ -140,7 +140,11 @@ chmod 755 "$top/lib/$loader"
 cp -a "$root/models/zoo" "$top/models/"
 cp "$root/config/acuity.example.toml" "$top/config/"
 cp "$root"/deploy/{acuity.service,acuity-gpu.conf,README.md} "$top/"
-debian_licences "$top/licences/debian" "${libraries[@]}" "$interpreter" ${measuring:+"$(command -v ffmpeg)"}
+# For images, which have none; a machine's own are used where it has some.
+bundle=/etc/ssl/certs/ca-certificates.crt
+[ -r "$bundle" ] || die "$bundle is missing: apt-get install ca-certificates"
+install -D -m 644 "$bundle" "$top/certificates/ca-certificates.crt"
+debian_licences "$top/licences/debian" "${libraries[@]}" "$interpreter" /usr/sbin/update-ca-certificates ${measuring:+"$(command -v ffmpeg)"}
 rust_licences "$top/licences/rust"
 cp -L /usr/share/common-licenses/Apache-2.0 "$top/licences/acuity"
 mkdir -p "$top/licences/onnxruntime"
@@ -167,6 +171,8 @@ if [ -n "$measuring" ]; then
   fi
 fi
 
+# Whatever the packer's umask: the image and the unit run as somebody else.
+chmod -R u=rwX,go=rX "$top"
 (cd "$top" && find . -type f -print0 | sort -z | xargs -0 sha256sum >"$out/.manifest")
 mv "$out/.manifest" "$top/MANIFEST"
 size() { du -sbL "$@" 2>/dev/null | awk '{ sum += $1 } END { printf "%.1f MB", sum / 1e6 }'; }

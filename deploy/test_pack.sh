@@ -8,4 +8,5 @@
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$root/deploy/pack.sh" --binary "${1:-$root/target/release/acuity}" --no-archive --out "$folder"
+"$root/deploy/check_image.sh" "$folder"/acuity-*
 "$root/deploy/check_pack.sh" "$folder"/acuity-*

@@ -25,7 +25,7 @@ have_libav() { pkg-config --exists libavutil libavcodec libavformat libswscale; 
 have_pip() { python3 -m pip --version; }
 have_torch() { /usr/bin/python3 -c 'import ensurepip, numpy, torch'; }
 
-need build-essential have cc c++ make       # ring, aws-lc and zstd are C
+need build-essential have cc c++ make       # ring, aws-lc and zstd are C, libFuzzer is C++
 need cmake have cmake                       # zlib-ng builds with it
 need pkg-config have pkg-config             # finds FFmpeg's libraries
 need clang have clang                       # bindgen reads FFmpeg's headers with it
@@ -39,6 +39,8 @@ run | test)
   need "nodejs npm" have node npm           # hls.js for the demonstration page
   if [ "$purpose" = test ]; then
     need chromium have chromium             # plays the enhanced rendition for real
+    need systemd have systemd-analyze       # the unit is checked with it, nothing is started
+    need ca-certificates test -r /etc/ssl/certs/ca-certificates.crt # goes into the pack
     need "python3-torch python3-numpy python3-venv" have_torch # the trainer's tests
   fi
   ;;

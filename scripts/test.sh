@@ -55,13 +55,20 @@ scripts/setup.sh test
 scripts/fetch-players.sh
 scripts/fetch-sample.sh
 scripts/fetch-trainer.sh
+scripts/fetch-prometheus.sh
+scripts/fetch-deny.sh
+scripts/fetch-lint.sh
 
 check "formatting" cargo fmt --all --check
 check "building (the first time takes some minutes)" cargo build --release --workspace --locked
 check "clippy" cargo clippy --release --workspace --all-targets --locked -- -D warnings
+check "licences and sources of what is built in" "$cache/cargo-deny/bin/cargo-deny" --locked check licenses bans sources
 suite "rust tests" count_cargo cargo test --release --workspace --locked --no-fail-fast
+check "kept inputs of the fuzz targets (the first time builds them)" scripts/fuzz.sh all --kept
 suite "trainer tests" count_unittest env -C models/trainer "$cache/trainer/bin/python" -m unittest discover -s tests -t .
 suite "bench tests" count_unittest env -C scripts/bench "$cache/trainer/bin/python" -m unittest test_bench
+suite "observability tests" count_unittest env -C deploy python3 -m unittest test_observability
+suite "deployment tests" count_unittest env -C deploy "$cache/lint/bin/python" -m unittest test_deploy test_chart test_capacity
 check "the packed program runs by itself" deploy/test_pack.sh
 suite "browser tests" count_browser node tests/browser/play.mjs
 

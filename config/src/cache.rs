@@ -1,7 +1,8 @@
-//! `[cache]`: what is kept in memory, in bytes, and for how long.
+//! `[cache]`: what is kept, in bytes, and for how long.
 
 use std::time::Duration;
 
+use crate::DepotConfig;
 use crate::reader::Section;
 
 /// Budgets and times of the caches.
@@ -23,6 +24,8 @@ pub struct CacheConfig {
     pub probe_failure_ttl: Duration,
     /// Variants whose facts are kept (16 to 1 000 000).
     pub probe_entries: u64,
+    /// Where enhanced segments are kept beyond memory; none: nowhere.
+    pub depot: Option<DepotConfig>,
 }
 
 impl Default for CacheConfig {
@@ -44,6 +47,8 @@ impl Default for CacheConfig {
             probe_failure_ttl: Duration::from_secs(10),
             // A few hundred bytes each: about a megabyte.
             probe_entries: 4096,
+            // It needs a directory or a bucket, which nobody but the operator can name.
+            depot: None,
         }
     }
 }
@@ -73,6 +78,7 @@ impl CacheConfig {
                 s(1)..=s(3600),
             ),
             probe_entries: section.integer("probe_entries", default.probe_entries, 16..=1_000_000),
+            depot: DepotConfig::read(&section),
         };
         section.finish();
         config

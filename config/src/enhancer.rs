@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::detail::DetailShareOf;
 use crate::gpu::GpuConfig;
 use crate::reader::Section;
 
@@ -30,6 +31,8 @@ pub struct EnhancerConfig {
     pub max_segment_bytes: u64,
     /// Source segments of more pictures than this are not enhanced (1 to 36 000).
     pub max_frames_per_segment: u32,
+    /// Source segments that their playlist says are longer are not enhanced (1 s to 10 min).
+    pub max_segment_duration: Duration,
     /// What runs the networks. One that is named is it or a failed start, never a silent other one.
     pub provider: Provider,
     /// Whether networks run in floating point or in eight bits.
@@ -39,6 +42,11 @@ pub struct EnhancerConfig {
     /// Part of each picture that a tier far dearer than its set's cheapest makes anew (0.05 to 1); what it adds to the cheapest is
     /// carried from picture to picture. 1: all of it, always.
     pub detail_share: f64,
+    /// The same for single tiers.
+    pub detail_share_of: DetailShareOf,
+    /// A part of a picture that differs by no more than this (mean squared, in 8-bit code values; 0 to 4) from what a network last made of
+    /// it is not made again; 0: only where nothing has changed as far as networks look.
+    pub still_limit: f64,
     /// A segment is sent while it is being made if that makes its transfer so many times as quick as the film (1 to 100); it is
     /// held back until then.
     pub stream_pace: f64,
@@ -47,7 +55,7 @@ pub struct EnhancerConfig {
     pub confidence: f64,
     /// Where what models cost on this machine is kept between runs; none: it is learned anew.
     pub cost_file: Option<PathBuf>,
-    /// The card that `cuda` and `tensorrt` run on.
+    /// The cards that `cuda` and `tensorrt` run on.
     pub gpu: GpuConfig,
     /// By when a segment must be ready.
     pub deadline: DeadlinePolicy,
@@ -150,6 +158,8 @@ impl Default for EnhancerConfig {
             max_segment_bytes: 32 << 20,
             // 30 s at 60 pictures a second.
             max_frames_per_segment: 1800,
+            // As many pictures at 30 a second.
+            max_segment_duration: Duration::from_secs(60),
             // A minute of an operator's time is worth less than a factor of three.
             provider: Provider::Auto,
             precision: Precision::Auto,
@@ -159,6 +169,8 @@ impl Default for EnhancerConfig {
             stream_pace: 2.0,
             // Loses 0.03 dB against all of it, for less than half the time.
             detail_share: 0.25,
+            detail_share_of: DetailShareOf::default(),
+            still_limit: 1.0,
             // The measure that players are judged by is the 95th percentile; one segment in twenty is finished plainly at worst.
             confidence: 0.95,
             cost_file: None,
@@ -223,6 +235,11 @@ impl EnhancerConfig {
                 default.max_frames_per_segment,
                 1..=36_000,
             ),
+            max_segment_duration: section.duration(
+                "max_segment_duration",
+                default.max_segment_duration,
+                Duration::from_secs(1)..=Duration::from_secs(600),
+            ),
             provider: section.choice(
                 "provider",
                 default.provider,
@@ -235,6 +252,8 @@ impl EnhancerConfig {
             ),
             runtime_library: section.path("runtime_library"),
             detail_share: section.number("detail_share", default.detail_share, 0.05..=1.0),
+            detail_share_of: DetailShareOf::read(section.child("detail_share_of")),
+            still_limit: section.number("still_limit", default.still_limit, 0.0..=4.0),
             stream_pace: section.number("stream_pace", default.stream_pace, 1.0..=100.0),
             confidence: section.number("confidence", default.confidence, 0.5..=0.999),
             cost_file: section.path("cost_file"),
@@ -243,6 +262,14 @@ impl EnhancerConfig {
         };
         section.finish();
         config
+    }
+}
+
+impl EnhancerConfig {
+    /// The part of each picture that `tier` (its name in the catalogue) makes anew.
+    #[must_use]
+    pub fn detail_share(&self, tier: &str) -> f64 {
+        self.detail_share_of.get(tier).unwrap_or(self.detail_share)
     }
 }
 

@@ -1,4 +1,5 @@
-//! `[guard]`: whether specialised models are checked against the origin's own high rendition while they are used.
+//! `[guard]`: whether specialised models are checked while they are used: those that enlarge against the origin's own high rendition,
+//! those that interpolate against the source's own pictures.
 
 use std::time::Duration;
 
@@ -7,8 +8,7 @@ use crate::reader::Section;
 /// How much is checked, and what becomes of models that lose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuardConfig {
-    /// Share of the segments made by a specialised model that are compared with the origin's high rendition (0 to 1); zero: the
-    /// guard is off.
+    /// Share of the segments made by a specialised model that are checked (0 to 1); zero: the guard is off.
     pub rate: f64,
     /// Checks of a model before its mean gain counts (1 to 1000).
     pub at_least: u32,
@@ -23,8 +23,8 @@ pub struct GuardConfig {
 impl Default for GuardConfig {
     fn default() -> Self {
         Self {
-            // Each check costs the origin one high segment, which is the traffic that enhancement saves, and a lane about as long as
-            // a few pictures of video take. Whoever wants the proof says so; one in fifty is enough for it.
+            // Each check of what enlarges costs the origin one high segment, which is the traffic that enhancement saves, and any check
+            // a lane about as long as a few pictures of video take. Whoever wants the proof says so; one in fifty is enough for it.
             rate: 0.0,
             // One segment may be an exception (a menu, a cut-scene); three in a row hardly are.
             at_least: 3,

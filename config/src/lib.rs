@@ -9,39 +9,63 @@
 
 mod cache;
 mod cluster;
+mod depot;
+mod detail;
 mod document;
 mod enhancer;
 mod faults;
 mod findings;
+mod frame_rate;
 mod gpu;
 mod guard;
+mod handover;
+mod limits;
 mod log;
 mod models;
+mod nodes;
 mod origin;
 mod pattern;
 mod reader;
+mod reload;
 mod route;
 mod server;
+mod signed_urls;
+mod tracing;
 mod units;
+mod upstream;
 mod weak;
 mod words;
+mod workers;
 
 use std::net::SocketAddr;
 
 pub use cache::CacheConfig;
 pub use cluster::{ClusterChoice, ClusterRule};
+pub use depot::{DepotConfig, DepotPlace, StoreConfig};
+pub use detail::DetailShareOf;
 pub use enhancer::{DeadlinePolicy, EnhancerConfig, Precision, Preset, Provider};
 pub use faults::{Fault, Faults, Position};
-pub use gpu::{GpuConfig, GpuPrecision};
+pub use frame_rate::{FrameRateConfig, InterpolatorChoice};
+pub use gpu::{CodecPlace, GpuConfig, GpuPrecision};
 pub use guard::GuardConfig;
-pub use log::{AccessLog, LogConfig, LogLevel};
+pub use handover::WorkerPart;
+pub use ipnet::IpNet;
+pub use limits::{ClientLimits, LimitsConfig};
+pub use log::{AccessLog, LogConfig, LogFormat, LogLevel};
 pub use models::ModelsConfig;
+pub use nodes::{NodeName, NodesConfig, NodesTls};
 pub use origin::OriginConfig;
 pub use pattern::Pattern;
-pub use route::{EnhanceFor, HostPattern, RouteConfig};
+pub use reload::Reloaded;
+pub use route::{EnhanceFor, HostPattern, PrivateAddresses, RouteConfig};
 pub use server::{AdminConfig, ServerConfig, TlsConfig};
+pub use signed_urls::{SignedUrlsConfig, SigningKey};
+pub use tracing::{TraceProtocol, TracingConfig};
+pub use units::parse_duration;
+pub use upstream::{BreakerConfig, HealthCheckConfig, RetriesConfig, RouteTimeouts, Timeouts};
 pub use url::Url;
 pub use weak::{CmcdCondition, NamedMatch, WeakRule};
+pub use workers::{CpuSet, Sandbox, WorkersConfig};
 
 /// All sections. Each room of the program takes its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,16 +78,24 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// How video is enhanced.
     pub enhancer: EnhancerConfig,
+    /// The processes that do it.
+    pub workers: WorkersConfig,
     /// Where networks are read from, and how soon new ones are used.
     pub models: ModelsConfig,
     /// Whether models are checked while they are used.
     pub guard: GuardConfig,
     /// What is kept.
     pub cache: CacheConfig,
+    /// The other nodes of the region; none: this one is alone.
+    pub nodes: Option<NodesConfig>,
     /// Patience with origins.
     pub origin: OriginConfig,
+    /// What strangers may cost.
+    pub limits: LimitsConfig,
     /// What is written out.
     pub log: LogConfig,
+    /// Where traces are sent.
+    pub tracing: TracingConfig,
 }
 
 /// What the command line says; it overrides the text.

@@ -9,6 +9,8 @@ use crate::reader::Section;
 pub struct LogConfig {
     /// Where the access log goes.
     pub access: AccessLog,
+    /// How events are written (on stderr).
+    pub format: LogFormat,
     /// The least severe events that are logged (on stderr).
     pub level: LogLevel,
 }
@@ -20,6 +22,15 @@ pub enum AccessLog {
     Stdout,
     /// Nowhere.
     Off,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Severity of events, severe to chatty.
@@ -35,8 +46,8 @@ pub enum LogLevel {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        // Stdout is where containers and systemd collect; info is one line per thing an operator did or must know.
-        Self { access: AccessLog::Stdout, level: LogLevel::Info }
+        // Stdout is where containers and systemd collect; text is what a person at a terminal reads; info is one line per thing an operator did or must know.
+        Self { access: AccessLog::Stdout, format: LogFormat::Text, level: LogLevel::Info }
     }
 }
 
@@ -49,6 +60,11 @@ impl LogConfig {
                 default.access,
                 &[("stdout", AccessLog::Stdout), ("off", AccessLog::Off)],
             ),
+            format: section.choice(
+                "format",
+                default.format,
+                &[LogFormat::Text, LogFormat::Json].map(|format| (format.as_str(), format)),
+            ),
             level: section.choice(
                 "level",
                 default.level,
@@ -57,6 +73,17 @@ impl LogConfig {
         };
         section.finish();
         config
+    }
+}
+
+impl LogFormat {
+    /// As it is written in a configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
     }
 }
 

@@ -5,13 +5,18 @@ use std::fmt;
 use url::Url;
 
 use crate::cluster::{ClusterChoice, ClusterRule, cluster_choice};
+use crate::frame_rate::FrameRateConfig;
 use crate::reader::{Refusal, Section};
+use crate::signed_urls::SignedUrlsConfig;
+use crate::upstream::{HealthCheckConfig, RouteTimeouts};
 use crate::weak::WeakRule;
 use crate::words::quoted;
 
 /// One route. The longest matching prefix wins, an exact host before a suffix before any host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteConfig {
+    /// What operators call it (1 to 64 of `A-Za-z0-9._-`); host and prefix where it was not given one. No two have the same.
+    pub name: String,
     /// Hosts this route answers for.
     pub host: HostPattern,
     /// Path prefix, `/` or `/a/b` (begins with a slash, does not end with one unless it is the root). It matches
@@ -19,6 +24,17 @@ pub struct RouteConfig {
     pub prefix: String,
     /// Base URL of the origin (http or https, no user, query or fragment); the prefix is replaced by its path.
     pub origin: Url,
+    /// Further origins of the same content, in the order in which they are asked where those before them fail. What is kept, and all URLs,
+    /// are those of `origin`, whichever served.
+    pub backup_origins: Vec<Url>,
+    /// Whether requests are spread over all origins, each folder to one of them, and not only go to the first.
+    pub spread_origins: bool,
+    /// How the origins are watched; none: by what comes of requests alone.
+    pub health_check: Option<HealthCheckConfig>,
+    /// Where `[origin]` is not to count.
+    pub timeouts: RouteTimeouts,
+    /// Whether the origin's name may lead to private addresses.
+    pub private_addresses: PrivateAddresses,
     /// Which clients get enhanced renditions.
     pub enhance: EnhanceFor,
     /// Whether the origin's own variant of a resolution is withheld once an enhanced one of it is offered.
@@ -34,6 +50,10 @@ pub struct RouteConfig {
     /// Rules that make a client weak. Never empty when `enhance` is [`EnhanceFor::Weak`]: a route that names none
     /// has [`WeakRule::known_devices`].
     pub weak: Vec<WeakRule>,
+    /// Whether renditions of a higher frame rate are offered, of which sources, and to whom not.
+    pub frame_rate: Option<FrameRateConfig>,
+    /// Whose signatures open it; none: it is open to everybody.
+    pub signed_urls: Option<SignedUrlsConfig>,
 }
 
 /// Hosts a route answers for. Names are kept in lower case.
@@ -47,6 +67,17 @@ pub enum HostPattern {
     Suffix(String),
 }
 
+/// Whether a name may lead to private addresses (loopback, RFC 1918, carriers', unique local). An address in the URL, and `localhost`, always may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PrivateAddresses {
+    /// If it did so when it was first resolved; never to link-local ones.
+    Auto,
+    /// Yes, to any.
+    Allow,
+    /// No.
+    Refuse,
+}
+
 /// Which clients get enhanced renditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EnhanceFor {
@@ -54,8 +85,10 @@ pub enum EnhanceFor {
     All,
     /// Only those that a [`WeakRule`] names.
     Weak,
-    /// None: the route is a plain proxy.
+    /// None: the route is a plain proxy. Who plays an enhanced rendition goes on with it.
     None,
+    /// None, and nothing is made for those either who play an enhanced rendition: they get the source's bytes.
+    Off,
 }
 
 impl RouteConfig {
@@ -63,9 +96,20 @@ impl RouteConfig {
     #[must_use]
     pub fn to(origin: Url) -> Self {
         Self {
+            // What host and prefix make together.
+            name: "*/".to_owned(),
             host: HostPattern::Any,
             prefix: "/".to_owned(),
             origin,
+            // One origin is what most have.
+            backup_origins: Vec::new(),
+            // A back-up is a back-up: its caches are cold, and it may be small.
+            spread_origins: false,
+            // What is to be asked only the origin's operator knows.
+            health_check: None,
+            timeouts: RouteTimeouts::default(),
+            // Origins are often on inner networks, and names that were public once are not to become so.
+            private_addresses: PrivateAddresses::Auto,
             // Whoever puts an enhancing edge before an origin wants enhancement.
             enhance: EnhanceFor::All,
             // The traffic from the origin that is saved is what the edge is for.
@@ -78,7 +122,23 @@ impl RouteConfig {
             cluster: ClusterChoice::Auto,
             cluster_rules: Vec::new(),
             weak: Vec::new(),
+            // Made pictures are not what everybody wants to see, and they cost a core: whoever wants them says so.
+            frame_rate: None,
+            // Signatures need somebody who signs.
+            signed_urls: None,
         }
+    }
+}
+
+impl RouteConfig {
+    /// All origins, in order of preference.
+    pub fn origins(&self) -> impl Iterator<Item = &Url> {
+        std::iter::once(&self.origin).chain(&self.backup_origins)
+    }
+
+    fn twice_named(&self) -> Option<&Url> {
+        let mut others = self.origins().skip(1).enumerate();
+        others.find(|(at, url)| self.origins().take(at + 1).any(|before| before == *url)).map(|(_, url)| url)
     }
 }
 
@@ -113,7 +173,7 @@ impl fmt::Display for HostPattern {
 
 impl EnhanceFor {
     /// All choices.
-    pub const ALL: [Self; 3] = [Self::All, Self::Weak, Self::None];
+    pub const ALL: [Self; 4] = [Self::All, Self::Weak, Self::None, Self::Off];
 
     /// Its name in the configuration.
     #[must_use]
@@ -122,6 +182,7 @@ impl EnhanceFor {
             Self::All => "all",
             Self::Weak => "weak",
             Self::None => "none",
+            Self::Off => "off",
         }
     }
 }
@@ -130,6 +191,16 @@ impl fmt::Display for EnhanceFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+/// A name that stands in URLs of the admin address and on command lines without escapes, and cannot be one that is made of a host
+/// and a prefix.
+fn route_name(text: &str) -> Result<String, Refusal> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err(Refusal::new(format!("{} is not 1 to 64 of A-Z, a-z, 0-9, dot, _ and -", quoted(text))))
 }
 
 /// Longest path prefix, in bytes.
@@ -148,9 +219,20 @@ impl RouteConfig {
         }
         // The defaults do not depend on the origin; any will do to read the rest of a route without one.
         let default = Self::to(origin.clone().or_else(|| Url::parse("http://origin.invalid").ok())?);
+        let name = section.parsed("name", route_name).unwrap_or_else(|| format!("{host}{prefix}"));
         let mut route = Self {
+            name,
             host,
             prefix,
+            private_addresses: section.choice(
+                "private_addresses",
+                default.private_addresses,
+                &[
+                    ("auto", PrivateAddresses::Auto),
+                    ("allow", PrivateAddresses::Allow),
+                    ("refuse", PrivateAddresses::Refuse),
+                ],
+            ),
             enhance: section.choice(
                 "enhance",
                 default.enhance,
@@ -167,8 +249,17 @@ impl RouteConfig {
                 .filter_map(ClusterRule::read)
                 .collect(),
             weak: section.children("weak").into_iter().filter_map(WeakRule::read).collect(),
+            frame_rate: section.optional_child("frame_rate").map(FrameRateConfig::read),
+            signed_urls: section.optional_child("signed_urls").map(SignedUrlsConfig::read),
             origin: default.origin,
+            backup_origins: section.list("backup_origins", origin_url).unwrap_or_default(),
+            spread_origins: section.flag("spread_origins", default.spread_origins),
+            health_check: section.optional_child("health_check").map(HealthCheckConfig::read),
+            timeouts: section.optional_child("timeouts").map(RouteTimeouts::read).unwrap_or_default(),
         };
+        if let Some(twice) = route.twice_named().filter(|_| origin.is_some()) {
+            section.fault("backup_origins", format!("names {twice} twice"), None);
+        }
         if route.weak.is_empty() && route.enhance == EnhanceFor::Weak {
             route.weak = WeakRule::known_devices();
         }

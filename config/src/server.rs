@@ -5,6 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
+use crate::Config;
 use crate::reader::{Refusal, Section};
 use crate::words::quoted;
 
@@ -15,10 +18,16 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// The HTTPS (and HTTP/2) listener, if there is one.
     pub tls: Option<TlsConfig>,
+    /// Who stands before the edge: peers whose `X-Forwarded-For` says which client a request is from.
+    pub trusted_proxies: Vec<IpNet>,
     /// Threads that move bytes between sockets (1 to 256); enhancement has threads of its own.
     pub threads: usize,
     /// How long running responses may take after a stop was asked for, in seconds (0 to 3600).
     pub drain_seconds: u64,
+    /// How long everything is still answered, but `/readyz` with 503, before a stop begins, in seconds (0 to 600).
+    pub drain_notice_seconds: u64,
+    /// Where a running edge hands its sockets to the one that replaces it; none: it does not.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 /// The HTTPS listener: all three or none.
@@ -35,8 +44,12 @@ pub struct TlsConfig {
 /// Where metrics and health are answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminConfig {
-    /// Address of `/metrics`, `/livez` and `/readyz`.
+    /// Address of `/status`, `/metrics`, `/livez` and `/readyz`.
     pub listen: SocketAddr,
+    /// The file with the bearer token that everything but `/livez` and `/readyz` asks for.
+    pub token_file: Option<PathBuf>,
+    /// Whether an address that others can reach may go without a token.
+    pub unprotected: bool,
 }
 
 impl Default for ServerConfig {
@@ -46,11 +59,17 @@ impl Default for ServerConfig {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)],
             // A certificate cannot be guessed.
             tls: None,
+            // Anybody can write the header.
+            trusted_proxies: Vec::new(),
             // All cores: these threads sleep unless there are bytes to move, and cached segments should use the machine.
             threads: crate::cores(),
             // Longer than a player needs to download a segment, shorter than the 30 s after which
             // Kubernetes kills a container that was asked to stop.
             drain_seconds: 20,
+            // A load balancer that looks every second or two has seen it twice by then; with the drain it is below those 30 s.
+            drain_notice_seconds: 5,
+            // A place that only this user may write to cannot be guessed.
+            upgrade_socket: None,
         }
     }
 }
@@ -63,7 +82,8 @@ impl TlsConfig {
 impl Default for AdminConfig {
     fn default() -> Self {
         // Loopback: metrics tell strangers what a machine is doing. 9090 is not taken by the players' listener.
-        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090) }
+        let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+        Self { listen, token_file: None, unprotected: false }
     }
 }
 
@@ -75,8 +95,15 @@ impl ServerConfig {
             listen: section.list("listen", address).unwrap_or(default.listen),
             // A section that is there but wrong has been reported; it still counts as there.
             tls: tls.flatten(),
+            trusted_proxies: section.list("trusted_proxies", network).unwrap_or_default(),
             threads: section.integer_or_auto("threads", 1..=256).unwrap_or(default.threads),
             drain_seconds: section.integer("drain_seconds", default.drain_seconds, 0..=3600),
+            drain_notice_seconds: section.integer(
+                "drain_notice_seconds",
+                default.drain_notice_seconds,
+                0..=600,
+            ),
+            upgrade_socket: section.path("upgrade_socket"),
         };
         if server.listen.is_empty() && !section.has("tls") {
             section.fault("listen", "must hold an address, since there is no [server.tls] either", None);
@@ -107,24 +134,41 @@ impl TlsConfig {
 impl AdminConfig {
     pub(crate) fn read(section: Section<'_>) -> Self {
         let listen = section.parsed("listen", address).unwrap_or(Self::default().listen);
+        let token_file = section.path("token_file");
+        let unprotected = section.flag("unprotected", false);
         section.finish();
-        Self { listen }
+        Self { listen, token_file, unprotected }
+    }
+
+    /// Whether strangers could read what is for operators.
+    pub(crate) fn is_exposed(&self) -> bool {
+        !self.listen.ip().to_canonical().is_loopback() && self.token_file.is_none() && !self.unprotected
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, Refusal> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, Refusal> {
     text.parse().map_err(|_| {
         Refusal::new(format!("{} is not an address and port", quoted(text)))
             .hint("write it as \"0.0.0.0:8080\" or \"[::]:8080\"; names are not looked up")
     })
 }
 
+fn network(text: &str) -> Result<IpNet, Refusal> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().map(|network: IpNet| network.trunc()).or_else(|_| address()).map_err(|_| {
+        Refusal::new(format!("{} is no network", quoted(text)))
+            .hint("write it as \"10.0.0.0/8\", \"2001:db8::/32\" or a single address")
+    })
+}
+
 /// The first two listeners, by name, that cannot both be opened, and the address they share.
-pub(crate) fn collision(server: &ServerConfig, admin: &AdminConfig) -> Option<(String, String, SocketAddr)> {
+pub(crate) fn collision(config: &Config) -> Option<(String, String, SocketAddr)> {
+    let Config { server, admin, nodes, .. } = config;
     let mut taken: Vec<(String, SocketAddr)> = Vec::new();
     let players = server.listen.iter().map(|&listen| ("server.listen", listen));
     let tls = server.tls.iter().map(|tls| ("server.tls.listen", tls.listen));
-    for (name, listen) in players.chain(tls).chain([("admin.listen", admin.listen)]) {
+    let nodes = nodes.iter().map(|nodes| ("nodes.listen", nodes.listen));
+    for (name, listen) in players.chain(tls).chain([("admin.listen", admin.listen)]).chain(nodes) {
         if let Some((other, _)) = taken.iter().find(|(_, other)| collide(*other, listen)) {
             return Some((name.to_owned(), other.clone(), listen));
         }

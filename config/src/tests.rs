@@ -53,8 +53,25 @@ fn the_example_is_the_defaults() {
     assert_eq!(example, Config::for_origin("https://origin.example").unwrap());
 }
 
-/// `#key` without a space is a key that is off by default; `# text` is prose.
+/// Sections of which one excludes the other: one at a time is read.
+const EXCLUDES: (&str, &str) = ("[cache.disk]", "[cache.store]");
+
+/// The example with everything on, without one section.
+fn example_without(section: &str) -> String {
+    let mut inside = false;
+    let keeps = |line: &&str| {
+        inside = if line.starts_with('[') { *line == section } else { inside };
+        !inside
+    };
+    every_line_of_the_example_on().lines().filter(keeps).map(|line| line.to_owned() + "\n").collect()
+}
+
 fn example_with_everything_on() -> String {
+    example_without(EXCLUDES.1)
+}
+
+/// `#key` without a space is a key that is off by default; `# text` is prose.
+fn every_line_of_the_example_on() -> String {
     let on = |line: &str| match line.strip_prefix('#') {
         Some(rest) if !rest.is_empty() && !rest.starts_with([' ', '#']) => rest.to_owned(),
         _ => line.to_owned(),
@@ -68,7 +85,11 @@ fn the_example_holds_every_key() {
     let config = parse(&text).unwrap_or_else(|faults| panic!("{}", faults.in_file("acuity.example.toml")));
     assert!(config.server.tls.is_some() && config.enhancer.runtime_library.is_some());
     assert!(config.origin.user_agent.is_some());
+    let other = example_without(EXCLUDES.0);
+    let other = parse(&other).unwrap_or_else(|faults| panic!("{}", faults.in_file("acuity.example.toml")));
+    assert!(config.cache.depot.is_some() && other.cache.depot.is_some() && config.cache != other.cache);
 
+    let text = every_line_of_the_example_on();
     let findings = Findings::new();
     document::walk(&text, &Overrides::default(), &findings);
     // Every key that the code asks for is one that the example sets.
@@ -134,7 +155,7 @@ cmcd = { key = "tb", bellow = 3 }
 "#;
     let found = faults(text);
     let expected = [
-        "2:1 top: is not a known key [the top level has: admin, cache, enhancer, guard, log, models, origin, route, server]",
+        "2:1 top: is not a known key [the top level has: admin, cache, enhancer, guard, limits, log, models, nodes, origin, route, server, tracing, workers]",
         "4:1 server.lsiten: is not a known key [did you mean `listen`?]",
         "5:11 server.threads: 0 is not between 1 and 256",
         "6:17 server.drain_seconds: must be a whole number, not the string \"20\"",
@@ -146,9 +167,9 @@ cmcd = { key = "tb", bellow = 3 }
         "18:10 route[0].origin: \"o.example\" is not a URL: relative URL without a base [did you mean \"https://o.example\"?]",
         "19:10 route[0].prefix: \"live\" does not begin with /",
         "21:1 route[1].origin: is missing [every route needs one, as origin = \"https://origin.example\"]",
-        "22:11 route[1].enhance: \"weka\" is not one of \"all\", \"weak\", \"none\" [did you mean \"weak\"?]",
+        "22:11 route[1].enhance: \"weka\" is not one of \"all\", \"weak\", \"none\", \"off\" [did you mean \"weak\"?]",
         "25:14 route[1].weak[0].user_agent: is not a valid regular expression: unclosed group",
-        "27:1 route[1].weak[1]: has no condition, so it would make every client weak \
+        "27:1 route[1].weak[1]: has no condition, so it would hold for every client \
          [give it one of user_agent, header, query, cmcd; for every client use `enhance = \"all\"`]",
         "30:8 route[1].weak[2].cmcd: has neither `matches` nor `below` [a key that is merely there is `matches = \"\"`]",
         "30:22 route[1].weak[2].cmcd.bellow: is not a known key [did you mean `below`?]",
@@ -381,4 +402,18 @@ fn no_damage_makes_it_panic() {
         }
     }
     assert!(sound > 100, "{sound}");
+}
+
+#[test]
+fn routes_have_names_and_no_two_the_same() {
+    let config = parse("[[route]]\nname = \"films\"\norigin = \"http://o.example\"\n[[route]]\nprefix = \"/live\"\norigin = \"http://o.example\"\n").unwrap();
+    assert_eq!(
+        config.routes.iter().map(|route| route.name.as_str()).collect::<Vec<_>>(),
+        ["films", "*/live"]
+    );
+    let twice = "[[route]]\nname = \"a\"\norigin = \"http://o.example\"\n[[route]]\nname = \"a\"\nprefix = \"/b\"\norigin = \"http://o.example\"\n";
+    assert!(faults(twice)[0].contains("called \"a\" already"), "{:?}", faults(twice));
+    assert!(
+        faults("[[route]]\nname = \"a/b\"\norigin = \"http://o.example\"\n")[0].contains("is not 1 to 64")
+    );
 }

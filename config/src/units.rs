@@ -32,8 +32,9 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
     scaled(text, &SIZE_UNITS)
 }
 
-/// Reads a duration, to the millisecond.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads a duration as configurations write it (`1.5s`, `10m`, `1h`), to the millisecond; `None` if it is none.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     scaled(text, &TIME_UNITS).map(Duration::from_millis)
 }
 

@@ -1,11 +1,12 @@
-//! `[[route.weak]]`: how a client that cannot enhance video itself is told from one that can.
+//! `[[route.weak]]`: how a client that cannot enhance video itself is told from one that can. Rules of the same form say who does not
+//! get more pictures a second (`[[route.frame_rate.not_for]]`).
 //!
 //! Here the rules are only read; the proxy evaluates them against a request (`proxy/src/client.rs`).
 
 use crate::pattern::Pattern;
 use crate::reader::{Refusal, Section};
 
-/// A client is weak if *any* rule holds; a rule holds if *all* its conditions do. A rule has at least one condition.
+/// A client is weak (or gets no higher frame rate) if *any* rule holds; a rule holds if *all* its conditions do. A rule has at least one condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeakRule {
     /// The `User-Agent` header matches. A request without one matches as the empty string.
@@ -72,7 +73,7 @@ impl WeakRule {
         let query = section.optional_child("query").map(|query| NamedMatch::read(query, plain_name));
         let cmcd = section.optional_child("cmcd").map(CmcdCondition::read);
         if !CONDITIONS.iter().any(|condition| section.has(condition)) {
-            section.fault("", "has no condition, so it would make every client weak", Some(
+            section.fault("", "has no condition, so it would hold for every client", Some(
                 "give it one of user_agent, header, query, cmcd; for every client use `enhance = \"all\"`",
             ));
         }

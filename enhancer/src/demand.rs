@@ -24,6 +24,7 @@ pub struct Demand(Arc<Inner>);
 struct Inner {
     stream: u64,
     media: Option<Duration>,
+    yields: bool,
     asked: Mutex<Asked>,
 }
 
@@ -38,12 +39,15 @@ struct Asked {
 
 /// What is wanted at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wish {
-    pub(crate) priority: Priority,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) haste: Haste,
-    /// At least 1.
-    pub(crate) audience: u32,
+pub struct Wish {
+    /// Who waits.
+    pub priority: Priority,
+    /// The nearest that anybody named.
+    pub deadline: Option<Instant>,
+    /// What the last player is about.
+    pub haste: Haste,
+    /// Players that are expected to see it, at least 1.
+    pub audience: u32,
 }
 
 impl Demand {
@@ -52,7 +56,21 @@ impl Demand {
     #[must_use]
     pub fn new(stream: u64, media: Option<Duration>, haste: Haste, audience: u32) -> Self {
         let asked = Asked { haste, audience, ..Asked::default() };
-        Self(Arc::new(Inner { stream, media, asked: Mutex::new(asked) }))
+        Self(Arc::new(Inner { stream, media, yields: false, asked: Mutex::new(asked) }))
+    }
+
+    /// Has a viewer's segment refused with [`crate::EnhanceError::TooLate`] where too much else waits for it to be in time: whoever asks
+    /// has something else to give, and rather gives that than be late.
+    #[must_use]
+    pub fn or_else(self) -> Self {
+        let (stream, media, asked) = (self.stream(), self.media(), *self.asked());
+        Self(Arc::new(Inner { stream, media, yields: true, asked: Mutex::new(asked) }))
+    }
+
+    /// Whether it is rather refused than late.
+    #[must_use]
+    pub fn yields(&self) -> bool {
+        self.0.yields
     }
 
     /// A viewer has come for it who needs it by `deadline`; in all `audience` players are expected. The nearest deadline, the greatest
@@ -70,11 +88,15 @@ impl Demand {
         self.0.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn stream(&self) -> u64 {
+    /// What tells streams apart; 0 is nobody's.
+    #[must_use]
+    pub fn stream(&self) -> u64 {
         self.0.stream
     }
 
-    pub(crate) fn media(&self) -> Option<Duration> {
+    /// How long the segment is, as far as its playlist says.
+    #[must_use]
+    pub fn media(&self) -> Option<Duration> {
         self.0.media
     }
 

@@ -11,6 +11,9 @@ pub enum EnhanceError {
         /// The configured limit.
         limit: usize,
     },
+    /// More is wanted than can be made in time, and who asked has something else to give (see [`crate::Demand::or_else`]).
+    #[error("it would be late: more is wanted than can be made")]
+    TooLate,
     /// It was made ahead, and a viewer's segment needed the lane. Ask again if somebody waits for it.
     #[error("made room for a segment that a viewer waits for")]
     MadeRoom,
@@ -23,6 +26,9 @@ pub enum EnhanceError {
     /// The bytes are no segment this crate can take apart.
     #[error("source segment: {0}")]
     Container(#[from] ContainerError),
+    /// The same, said by another process, in its words.
+    #[error("{0}")]
+    Unreadable(String),
     /// The segment's first picture refers to the segment before: send that one as lead-in.
     #[error("the segment does not open on an IDR picture and no lead-in was given")]
     OpensMidGop,
@@ -48,10 +54,11 @@ impl EnhanceError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::QueueFull { .. } => "queue_full",
+            Self::TooLate => "too_late",
             Self::MadeRoom => "made_room",
             Self::ShuttingDown => "shutting_down",
             Self::Cancelled => "cancelled",
-            Self::Container(_) => "source_unreadable",
+            Self::Container(_) | Self::Unreadable(_) => "source_unreadable",
             Self::OpensMidGop => "opens_mid_gop",
             Self::Unsupported(why) => why.label(),
             Self::Codec { .. } => "codec_failed",
@@ -137,6 +144,14 @@ pub enum StartError {
         /// The provider's name.
         provider: String,
         /// ONNX Runtime's own words.
+        message: String,
+    },
+    /// A card was to decode or encode, and does not.
+    #[error("enhancer.gpu.{key} = \"card\": {message}")]
+    Codec {
+        /// `decoder` or `encoder`.
+        key: &'static str,
+        /// Which card, and what is wrong with it.
         message: String,
     },
     /// A thread could not be started.

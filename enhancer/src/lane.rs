@@ -4,22 +4,23 @@
 //! shared, and because a thread that owns its memory needs no locks on the path of pictures.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use acuity_config::EnhancerConfig;
 
-use crate::codec::{Decoder, Encoder, EncoderSettings};
-use crate::container::{SourceSegment, VideoTrack};
+use crate::codec::{Codecs, Effort, EncoderSettings, OnCard};
+use crate::container::{ContainerKind, SourceSegment, VideoTrack};
 use crate::feed::{Feed, Sink, lead_in};
+use crate::interpolate::{self, Crew, Interpolate, Settled};
 use crate::library::{Hand, Library};
 use crate::luma::{self, Base, Luma, Memory};
 use crate::model::Session;
 use crate::outlet::{Outlet, Pieces};
-use crate::pipeline;
+use crate::pipeline::{self, Then};
 use crate::probe::require_supported;
-use crate::report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
-use crate::schedule::{Choice, Facts, PLAIN, Tier, Verdict, Why};
-use crate::timeline::Timeline;
+use crate::report::{Between, EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
+use crate::schedule::{Choice, Facts, Limit, Tier, Verdict, Why};
 use crate::upscale::{PicturePool, Scalers, Upscale};
 use crate::{EnhanceError, EnhanceRequest, Upscaler};
 
@@ -27,17 +28,24 @@ pub(crate) struct Lane {
     number: usize,
     config: Arc<EnhancerConfig>,
     library: Arc<Library>,
+    codecs: Arc<Codecs>,
     scalers: Scalers,
     memory: Memory,
     pool: PicturePool,
 }
 
 impl Lane {
-    pub(crate) fn new(number: usize, config: Arc<EnhancerConfig>, library: Arc<Library>) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        config: Arc<EnhancerConfig>,
+        library: Arc<Library>,
+        codecs: Arc<Codecs>,
+    ) -> Self {
         Self {
             number,
             config,
             library,
+            codecs,
             scalers: Scalers::default(),
             memory: Memory::default(),
             pool: PicturePool::default(),
@@ -53,7 +61,7 @@ impl Lane {
     pub(crate) fn enhance(
         &mut self,
         request: &EnhanceRequest,
-        hand: Hand,
+        mut hand: Hand,
         queued_seconds: f64,
         (busy, decide): (usize, &dyn Fn(&Facts<'_>) -> Verdict),
         pieces: Option<Pieces>,
@@ -74,28 +82,48 @@ impl Lane {
         let lead_in = lead_in(request);
         let demux_seconds = started.elapsed().as_secs_f64();
 
-        let timeline = Timeline::new(&video.units, video.timescale);
+        let (timeline, slots) = interpolate::plan(video, &request.spec);
+        let crew = Crew::new(&self.library, request, video, hand.middle.take());
+        crew.introduce(&self.library, request.spec.scale);
+        let (recipe, plain_recipe) = (crew.recipe.clone(), crew.plain_recipe.clone());
         let media_seconds = timeline.seconds();
         let frames = u32::try_from(timeline.len()).unwrap_or(u32::MAX);
         let picture_pixels = u64::from(request.spec.width) * u64::from(request.spec.height);
         let pixels = picture_pixels * u64::from(frames);
-        let tiers: Vec<Tier> = hand
+        let mut tiers: Vec<Tier> = hand
             .tiers
             .iter()
             .map(|(model, session)| Tier {
-                forecast: model.forecast(picture_pixels, pixels, busy),
+                forecast: model.forecast(&recipe, picture_pixels, pixels, busy),
                 at_hand: session.is_some(),
             })
             .collect();
-        let plain = self.library.costs.plain(picture_pixels, pixels, busy);
+        if tiers.is_empty() {
+            tiers.extend(crew.tier(&self.library, (picture_pixels, pixels), busy));
+        }
+        let stopped = self.library.costs.plain(&plain_recipe, picture_pixels, pixels, busy);
+        let plain = match tiers.is_empty() {
+            true => stopped,
+            false => self.library.costs.quick(&plain_recipe, picture_pixels, pixels, busy),
+        };
         let Verdict { choice, why, limit, plain_seconds } =
-            decide(&Facts { tiers: &tiers, plain, media_seconds });
-        let settings = encoder_settings(request, video, &self.config);
+            decide(&Facts { tiers: &tiers, plain, stopped, media_seconds });
+        // What is made again is made by the same, and nothing cuts it short: the first bytes of it have been sent.
+        let (choice, limit) = match &request.again_by {
+            Some(by) => (hand.made_by(by), Limit::default()),
+            None => (choice, limit),
+        };
+        // Plain for want of time: what the encoder would add to a scaler's picture is little, and somebody's network waits for the time.
+        let is_hasty = choice == Choice::Plain && !tiers.is_empty();
+        let effort = if is_hasty { Effort::Least } else { Effort::Full };
+        let settings = EncoderSettings { effort, ..encoder_settings(request, video, &self.config) };
         if let Some((passed_over, _)) = hand.tiers.get(choice.next_better()).filter(|_| why == Why::Deadline)
         {
-            passed_over.relax();
+            passed_over.relax(&recipe);
         }
         let instead = hand.fallback;
+        let Settled { way, fallback: between_fallback, key: between_key, name: interpolator } =
+            crew.settle(request, choice, tiers.len());
         let (mut session, mut base) = match choice {
             Choice::Tier(place) => hand.pick(place, &self.library),
             Choice::Plain => {
@@ -108,33 +136,51 @@ impl Lane {
         let made_by = session
             .as_ref()
             .map_or_else(|| "plain".to_owned(), |session| session.model().identity.id.clone());
-        let Self { scalers, memory, pool, number, config, library, .. } = self;
-        let share = config.detail_share;
+        let made_by = crate::report::made_by(&made_by, interpolator.as_deref());
+        let Self { scalers, memory, pool, number, config, library, codecs } = self;
+        let share =
+            session.as_ref().map_or(1.0, |dear| config.detail_share(dear.model().identity.tier.label()));
         base = base.filter(|base| session.as_ref().is_some_and(|dear| goes_with(dear, base, share, request)));
         let base = base.as_mut().and_then(Session::network).map(|network| Base { network, share });
         let network = session.as_mut().and_then(Session::network);
-        let luma = network.map(|network| Luma::new(network, base, memory));
+        let luma = network.map(|network| Luma::new(network, base, memory, config.still_limit));
         let size = (request.spec.width, request.spec.height);
-        let mut stage = Upscale::new(
+        let plain_picture_seconds = plain_seconds / f64::from(frames.max(1));
+        let upscale = Upscale::new(
             luma,
             scalers,
             pool.clone(),
             size,
             request.spec.scale,
             limit.clone(),
-            (timeline.len(), plain_seconds / f64::from(frames.max(1))),
+            (timeline.len(), plain_picture_seconds),
         );
+        let interpolate = Interpolate::new(way, &timeline, limit.clone(), plain_picture_seconds);
+        let mut stages = Then(interpolate, upscale);
         let running = Instant::now();
+        // Where the initialisation holds the encoder's parameter sets, it is always the same encoder.
+        let in_band = source.kind() == ContainerKind::Ts;
+        let on_card = OnCard::default();
         let made = pipeline::run(
             *number,
             &timeline,
             &request.cancel,
-            || Ok(Feed { decoder: Decoder::open()?, lead_in: &lead_in, video, timeline: &timeline }),
-            &mut stage,
             || {
+                let (lead_in, timeline, on_card) = (&lead_in, &timeline, &on_card);
+                let (init, following) = (request.init.as_deref(), &request.following);
+                Ok(Feed { codecs, on_card, lead_in, video, timeline, init, following })
+            },
+            &mut stages,
+            || {
+                let encoder = codecs.encoder(&settings, in_band)?;
+                on_card.encoder.store(encoder.is_on_card(), Ordering::Relaxed);
                 Ok(Sink {
-                    encoder: Encoder::open(&settings)?,
-                    splicer: source.splicer()?,
+                    encoder,
+                    codecs,
+                    splicer: match &slots {
+                        Some(slots) => source.splicer_into(slots)?,
+                        None => source.splicer()?,
+                    },
                     outlet: Outlet::new(
                         pieces,
                         made_by,
@@ -149,17 +195,28 @@ impl Lane {
             },
         )?;
         let running_seconds = running.elapsed().as_secs_f64() - limit.rested_seconds(Instant::now());
+        let Then(interpolate, stage) = stages;
         let (by_network, network_seconds) = (stage.by_network, stage.network_seconds());
+        let (stopped, network_places) = (stage.fallback.is_some(), stage.network_places);
         let (infer_seconds, scale_seconds) = (stage.infer_seconds, stage.scale_seconds);
         let wanted_model = matches!(request.spec.upscaler, Upscaler::Model { .. });
         let short = (wanted_model && is_plain).then_some(FallbackReason::DeadlineShort);
-        let fallback =
-            if made.blank { Some(FallbackReason::Undecodable) } else { stage.fallback.or(instead).or(short) };
+        let fallback = if made.blank {
+            Some(FallbackReason::Undecodable)
+        } else {
+            stage.fallback.or(interpolate.fallback).or(instead).or(short).or(between_fallback)
+        };
         let made_by = match &session {
             Some(session) if by_network > 0 => {
-                let seconds = if by_network < frames { network_seconds } else { running_seconds };
+                // Places that repeat take no network; it has come as far as its last picture.
+                let done = match (&slots, stopped) {
+                    (Some(_), false) => frames,
+                    (Some(_), true) => network_places,
+                    (None, _) => by_network,
+                };
+                let seconds = if done < frames { network_seconds } else { running_seconds };
                 let model = session.model();
-                model.learn(seconds, u64::from(by_network), picture_pixels, busy);
+                model.learn(&recipe, seconds, u64::from(done), picture_pixels, busy);
                 MadeBy::Model {
                     id: model.identity.id.clone(),
                     tier: model.identity.tier.label().to_owned(),
@@ -168,7 +225,18 @@ impl Lane {
                 }
             }
             _ => {
-                library.costs.learn(PLAIN, running_seconds, u64::from(frames), picture_pixels, busy);
+                match between_key.filter(|_| interpolate.fallback.is_none()) {
+                    Some(key) => {
+                        library.costs.learn(&key, running_seconds, u64::from(frames), picture_pixels, busy)
+                    }
+                    None => library.costs.learn_plain(
+                        (effort, &plain_recipe),
+                        running_seconds,
+                        u64::from(frames),
+                        picture_pixels,
+                        busy,
+                    ),
+                }
                 MadeBy::Plain
             }
         };
@@ -183,15 +251,21 @@ impl Lane {
             decode: made.decode_seconds,
             infer: infer_seconds,
             scale: scale_seconds,
+            interpolate: interpolate.seconds,
             encode: (made.encode_seconds - splice_seconds).max(0.0),
             mux: splice_seconds,
             total: started.elapsed().as_secs_f64(),
         };
         let report = Report {
             frames,
-            held_frames: u32::try_from(made.held).unwrap_or(u32::MAX),
+            // What stays because nothing was to be made of it is no loss.
+            held_frames: u32::try_from(made.held).unwrap_or(u32::MAX).saturating_sub(interpolate.stays()),
+            between: interpolate.between,
+            interpolator,
             made_by,
             fallback,
+            decoder: by(on_card.decoder.into_inner()),
+            encoder: by(on_card.encoder.into_inner()),
             stages,
             source_bytes: request.segment.len(),
             media_seconds,
@@ -205,6 +279,11 @@ fn goes_with(dear: &Session, base: &Session, share: f64, request: &EnhanceReques
     let scale = request.spec.scale.max(1);
     let size = ((request.spec.width / scale) as usize, (request.spec.height / scale) as usize);
     luma::is_worthwhile(dear.model().proof_seconds, base.model().proof_seconds, share, size)
+}
+
+/// What decoded or encoded, in metrics and reports.
+fn by(is_on_card: bool) -> &'static str {
+    if is_on_card { "card" } else { "cpu" }
 }
 
 fn encoder_settings(
@@ -222,8 +301,12 @@ fn untouched(request: &EnhanceRequest, queued_seconds: f64, started: Instant) ->
         report: Report {
             frames: 0,
             held_frames: 0,
+            between: Between::default(),
+            interpolator: None,
             made_by: MadeBy::Untouched,
             fallback: Some(FallbackReason::NoVideo),
+            decoder: "none",
+            encoder: "none",
             stages: StageSeconds { queue: queued_seconds, demux: total, total, ..StageSeconds::default() },
             source_bytes: request.segment.len(),
             media_seconds: 0.0,

@@ -6,7 +6,7 @@
 //! [`RenditionSpec`] share one SPS and PPS, so that they belong to one rendition.
 //!
 //! The interface is message-shaped (owned bytes, a deadline, a cancel flag, a reply), because the same
-//! requests are meant to cross a process boundary later.
+//! requests cross a process boundary where segments are made in worker processes.
 //!
 //! The data's path: [`container`] takes the segment apart, `codec` decodes, `inference` enlarges luma,
 //! `codec` scales chroma and encodes, [`container`] splices the new pictures in. [`pipeline`] joins the
@@ -16,6 +16,7 @@
 //! which set serves which rendition; the [`library`] hands sessions to lanes. Whether a specialised model is worth using,
 //! [`compare`] finds out in idle moments.
 
+mod cards;
 mod codec;
 mod compare;
 pub mod container;
@@ -25,6 +26,8 @@ mod error;
 mod feed;
 pub mod h264;
 mod inference;
+mod interpolate;
+mod interpolators;
 mod lane;
 mod library;
 mod loader;
@@ -43,14 +46,18 @@ mod timeline;
 mod upscale;
 mod workers;
 
-pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux};
-pub use compare::{CompareError, CompareReply, CompareRequest, Comparison, TierComparison};
-pub use demand::{Demand, Haste};
+pub use acuity_models::{Interpolation, Interpolator, UnknownInterpolator};
+pub use codec::{RATE_BUFFER_SECONDS, enhanced_init, output_codec_string, remux, stream_identity};
+pub use compare::{
+    CompareError, CompareHalvesRequest, CompareReply, CompareRequest, Comparison, TierComparison,
+};
+pub use demand::{Demand, Haste, Wish};
 pub use describe::{DescribeError, Describer};
 pub use error::{EnhanceError, StartError, Unsupported};
+pub use interpolators::OfferedInterpolator;
 pub use offered::{Keeping, OfferedModel, OfferedSet, Refusal, RefusalReason};
 pub use outlet::Pieces;
 pub use probe::{ContainerKind, SourceInfo, probe};
-pub use report::{EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
-pub use request::{CancelFlag, EnhanceRequest, Priority, RenditionSpec, Upscaler};
+pub use report::{Between, EnhancedSegment, FallbackReason, MadeBy, Report, StageSeconds};
+pub use request::{CancelFlag, EnhanceRequest, Following, Priority, RenditionSpec, Upscaler};
 pub use workers::{Enhancer, Readiness, Reply};

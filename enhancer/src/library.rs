@@ -3,25 +3,33 @@
 //! Locks are held for look-ups only, never while a file is read or a session made, so neither a segment in flight nor a
 //! request waits for a new catalogue.
 
-use std::collections::{HashMap, VecDeque};
+mod hand;
+mod losers;
+mod middles;
+
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use acuity_models::{Catalogue, Sha256, Tier};
 use bytes::Bytes;
 
-use crate::demand::Wish;
-use crate::model::{Model, Session, SetModel};
+use crate::interpolators::{Interpolating, Interpolators, Size};
+use crate::model::{Model, SetModel};
 use crate::offered::{Keeping, OfferedModel, OfferedSet, Refusal};
-use crate::schedule::{Costs, Need};
+use crate::schedule::Costs;
 use crate::sets::{Resolved, SetName, Sets, State};
-use crate::{EnhanceRequest, FallbackReason, Priority, RenditionSpec, Upscaler};
+use crate::{RenditionSpec, Upscaler};
+pub(crate) use hand::Hand;
+use hand::likely;
+pub(crate) use losers::Losers;
 
 pub(crate) struct Library {
     sets: Mutex<Sets<SetModel>>,
-    /// Models that lose against others, and until when at least they are kept out. Locked after `sets`. One is forgotten
-    /// when a new catalogue brings it after that, or does not know its set any more, so there are no more than models.
-    losers: Mutex<HashMap<(SetName, Tier), Instant>>,
+    /// Those that interpolate.
+    pub(crate) interpolators: Interpolators,
+    /// Of those that enlarge. Locked after `sets`.
+    losers: Mutex<Losers>,
     published: Mutex<Published>,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
@@ -45,6 +53,8 @@ struct Inbox {
     catalogue: Option<Arc<Catalogue>>,
     /// Each model at most once (see [`Model::wish`]), so there are no more than models.
     wishes: VecDeque<Arc<Model>>,
+    /// Sessions of models that interpolate, each size of each at most once.
+    middles: VecDeque<(Arc<Interpolating>, Size)>,
     closed: bool,
 }
 
@@ -52,17 +62,10 @@ struct Inbox {
 pub(crate) enum Errand {
     /// Somebody waits for a session of this model.
     Make(Arc<Model>),
+    /// The same of a model that interpolates, for a size of picture.
+    MakeMiddle(Arc<Interpolating>, Size),
     Install(Arc<Catalogue>),
     Close,
-}
-
-/// What a lane may make a segment with.
-#[derive(Default)]
-pub(crate) struct Hand {
-    /// The tiers, cheap to dear, each with a session if one is free.
-    pub(crate) tiers: Vec<(Arc<Model>, Option<Session>)>,
-    /// Why these are not the rendition's own, if they are not.
-    pub(crate) fallback: Option<FallbackReason>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -74,6 +77,7 @@ impl Library {
     pub(crate) fn new(lanes: usize, keeping: Keeping, costs: Arc<Costs>) -> Self {
         Self {
             sets: Mutex::new(Sets::new(keeping.retire_after)),
+            interpolators: Interpolators::new(keeping.retire_after),
             losers: Mutex::default(),
             published: Mutex::default(),
             inbox: Mutex::default(),
@@ -124,12 +128,7 @@ impl Library {
     pub(crate) fn swap(&self, mut named: Vec<(SetName, Vec<SetModel>)>, refused: Vec<Refusal>) {
         let now = Instant::now();
         let mut sets = self.sets();
-        let mut losers = lock(&self.losers);
-        losers.retain(|(name, _), until| now < *until && named.iter().any(|(other, _)| other == name));
-        for (name, models) in &mut named {
-            models.retain(|model| !losers.contains_key(&(name.clone(), model.entry.tier)));
-        }
-        drop(losers);
+        lock(&self.losers).keep_out(&mut named, |model| model.entry.tier, now);
         sets.install(named, now);
         self.publish(&sets);
         lock(&self.published).refused = Arc::new(refused);
@@ -146,7 +145,7 @@ impl Library {
         let mut sets = self.sets();
         let withdrawn = sets.withdraw(name, |model| model.entry.tier == tier);
         if withdrawn {
-            lock(&self.losers).insert((name.clone(), tier), Instant::now() + at_least);
+            lock(&self.losers).add(name, tier, at_least);
             self.publish(&sets);
         }
         withdrawn
@@ -166,8 +165,9 @@ impl Library {
 
     /// Waits for something to do, at most for `longest`. Who waits for a session comes first.
     pub(crate) fn next_errand(&self, longest: Duration) -> Option<Errand> {
-        let is_empty =
-            |inbox: &mut Inbox| !inbox.closed && inbox.wishes.is_empty() && inbox.catalogue.is_none();
+        let is_empty = |inbox: &mut Inbox| {
+            !inbox.closed && inbox.wishes.is_empty() && inbox.middles.is_empty() && inbox.catalogue.is_none()
+        };
         let inbox = lock(&self.inbox);
         let (mut inbox, _) =
             self.arrived.wait_timeout_while(inbox, longest, is_empty).unwrap_or_else(PoisonError::into_inner);
@@ -176,6 +176,9 @@ impl Library {
         }
         if let Some(model) = inbox.wishes.pop_front() {
             return Some(Errand::Make(model));
+        }
+        if let Some((model, size)) = inbox.middles.pop_front() {
+            return Some(Errand::MakeMiddle(model, size));
         }
         inbox.catalogue.take().map(Errand::Install)
     }
@@ -215,99 +218,6 @@ impl Library {
             }
         }
     }
-
-    /// What `request` is made with if its turn were now; `None`: a session that it should have is being made or in
-    /// another lane's hands, and there is time to wait for it.
-    ///
-    /// A request with a deadline waits until half of its time is over if no tier at all has a free session, and is then
-    /// scaled plainly. One without a deadline waits for the tiers it is meant to be made with.
-    pub(crate) fn hand(&self, request: &EnhanceRequest, queued: Instant) -> Option<Hand> {
-        let Some(name) = name(&request.spec) else { return Some(Hand::default()) };
-        let now = Instant::now();
-        let Resolved { mut models, missing } = self.sets().resolve(&name, now);
-        let mut fallback = missing.then_some(FallbackReason::ModelMissing);
-        if !models.is_empty() {
-            models.retain(|model| !model.model.is_hopeless(now));
-            if models.is_empty() {
-                fallback = fallback.or(Some(FallbackReason::ModelFailed));
-            }
-        }
-        let Wish { deadline, priority, .. } = request.wish();
-        let wanted = match (deadline, priority) {
-            // The best, and the cheapest beside it: see `luma`.
-            (None, Priority::Viewer) => {
-                let best = models.len().checked_sub(1);
-                best.into_iter().chain((models.len() > 1).then_some(0)).collect()
-            }
-            _ => likely(&models),
-        };
-        let all: Vec<usize> = (0..models.len()).collect();
-        let taken = if deadline.is_some() { &all } else { &wanted };
-        let tier = |(place, model): (usize, &SetModel)| {
-            let session = if taken.contains(&place) { model.model.take() } else { None };
-            (Arc::clone(&model.model), session)
-        };
-        let tiers: Vec<_> = models.iter().enumerate().map(tier).collect();
-        let has = |place: &usize| tiers.get(*place).is_some_and(|(_, session)| session.is_some());
-        let is_enough = match deadline {
-            Some(deadline) => {
-                let patience_ends = queued + deadline.saturating_duration_since(queued) / 2;
-                models.is_empty() || all.iter().any(has) || now >= patience_ends
-            }
-            None => wanted.iter().all(has),
-        };
-        for place in wanted.iter().filter(|place| !has(place)) {
-            if let Some((model, _)) = tiers.get(*place) {
-                self.wish(model);
-            }
-        }
-        is_enough.then_some(Hand { tiers, fallback })
-    }
-}
-
-/// Seconds of film of a segment whose playlist says nothing: the middle of what packagers make.
-const USUAL_SECONDS: f64 = 5.0;
-
-impl Library {
-    /// What a segment will take, before it is opened, beside others in all lanes. `z`: spreads above the middle that it must hold for.
-    pub(crate) fn need(&self, request: &EnhanceRequest, z: f64) -> Need {
-        let spec = &request.spec;
-        let picture_pixels = u64::from(spec.width) * u64::from(spec.height);
-        let seconds = request.demand.media().map_or(USUAL_SECONDS, |media| media.as_secs_f64());
-        let pictures = (seconds * f64::from(spec.frame_rate_milli) / 1000.0).ceil() as u64;
-        let pixels = picture_pixels.saturating_mul(pictures);
-        let plain_seconds = self.costs.plain(picture_pixels, pixels, self.lanes).at(z);
-        let models = name(spec).map(|name| self.sets().resolve(&name, Instant::now()).models);
-        let cheapest = models.and_then(|models| models.into_iter().next());
-        let quickest = cheapest.map(|model| model.model.forecast(picture_pixels, pixels, self.lanes).at(z));
-        Need {
-            plain_seconds,
-            quickest_seconds: quickest.map_or(plain_seconds, |tier| tier.max(plain_seconds)),
-        }
-    }
-}
-
-impl Hand {
-    /// The session of the tier at `place`, or of the best below it that has one, and that of the cheapest tier if it is another. All
-    /// others go back.
-    pub(crate) fn pick(self, place: usize, library: &Library) -> (Option<Session>, Option<Session>) {
-        if let Some((model, None)) = self.tiers.get(place) {
-            library.wish(model);
-        }
-        let mut tiers = self.tiers.into_iter().take(place + 1).map(|(_, session)| session);
-        let cheapest = tiers.next().flatten();
-        match tiers.flatten().next_back() {
-            Some(session) => (Some(session), cheapest),
-            None => (cheapest, None),
-        }
-    }
-}
-
-/// The places of the tiers that a viewer's segment is likely to be made with: the cheapest, and those that keep up with a film.
-fn likely(models: &[SetModel]) -> Vec<usize> {
-    (0..models.len())
-        .filter(|place| *place == 0 || models.get(*place).is_some_and(|model| model.model.is_real_time()))
-        .collect()
 }
 
 fn name(spec: &RenditionSpec) -> Option<SetName> {

@@ -3,12 +3,15 @@
 //! A session of the smallest network takes tens of milliseconds to make, one of the largest more than a second: on a lane that
 //! would be a stall for whoever waits there. Here it is nobody's time but the new model's.
 
+mod between;
+
 use std::collections::HashSet;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use acuity_config::EnhancerConfig;
 use acuity_models::{Catalogue, DigestError, ModelEntry};
 use bytes::Bytes;
 
@@ -18,6 +21,7 @@ use crate::luma;
 use crate::metrics::{Metrics, ModelLabels};
 use crate::model::{Identity, Model, SetModel};
 use crate::offered::{Refusal, RefusalReason};
+use crate::schedule::PLAIN_SECONDS_PER_PIXEL;
 use crate::sets::{SetName, State};
 
 /// Models that keep the session they were checked with although nobody has asked for them yet: more than an edge with a few
@@ -31,8 +35,8 @@ pub(crate) struct Loader {
     pub(crate) library: Arc<Library>,
     pub(crate) runtime: Runtime,
     pub(crate) metrics: Metrics,
-    /// Part of each picture that a dear tier makes: see [`luma`].
-    pub(crate) detail_share: f64,
+    /// For the part of each picture that a dear tier makes: see [`luma`].
+    pub(crate) config: Arc<EnhancerConfig>,
     /// The models that metrics tell of.
     pub(crate) shown: HashSet<ModelLabels>,
 }
@@ -47,6 +51,7 @@ impl Loader {
             match self.library.next_errand(tidy_after) {
                 Some(Errand::Close) => return,
                 Some(Errand::Make(model)) => self.make(&model),
+                Some(Errand::MakeMiddle(model, size)) => model.make(size),
                 Some(Errand::Install(catalogue)) => self.install(&catalogue, &wake),
                 None => {}
             }
@@ -98,6 +103,10 @@ impl Loader {
                             // One that is in use keeps what it has, and does not count against the limit.
                         } else if is_likely && warm < KEPT_WARM {
                             warm += 1;
+                            // Whoever comes second finds the next card ready: TensorRT compiles for minutes.
+                            for _ in model.made()..model.cards() {
+                                self.make(&model);
+                            }
                         } else {
                             model.drop_idle(Duration::ZERO, Instant::now());
                         }
@@ -117,6 +126,7 @@ impl Loader {
                 SetName { cluster: set.cluster().to_owned(), scale: set.scale(), digest: set.digest() };
             named.push((name, models));
         }
+        self.install_interpolators(catalogue, &mut refused);
         for Refusal { id, reason, message } in &refused {
             let model = id.as_deref().unwrap_or("without id");
             tracing::error!(model, reason = reason.label(), message, "model refused");
@@ -156,7 +166,9 @@ impl Loader {
             self.runtime.admit(&entry.id, &files, &entry.contract)
         })?;
         let costs = &self.library.costs;
-        let expected = luma::expected(seconds_per_pixel, base, self.detail_share);
+        let share = self.config.detail_share(entry.tier.label());
+        // The network's proof run and the rest of a segment each had the machine to themselves.
+        let expected = luma::expected(seconds_per_pixel, base, share) + PLAIN_SECONDS_PER_PIXEL;
         Ok(Arc::new(Model::new(identity, files, engine, (network, seconds_per_pixel, expected), costs)))
     }
 
@@ -186,6 +198,8 @@ impl Loader {
         let now = Instant::now();
         self.library.sets().expire(now);
         self.library.costs.keep();
+        let keeping = self.library.keeping;
+        self.library.interpolators.tidy(keeping.idle_after);
         for (_, model) in self.known() {
             model.model.drop_idle(self.library.keeping.idle_after, now);
         }
@@ -204,6 +218,8 @@ impl Loader {
                 }
             }
         }
+        let between = self.library.interpolators.sessions();
+        counts.extend(between.iter().map(|(model, sessions)| (ModelLabels::between(model), *sessions)));
         self.metrics.show_sets(states);
         self.metrics.show_models(&counts, &mut self.shown);
     }
@@ -215,7 +231,7 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, InferenceError>) -> Result<T, (Ref
         Ok(Ok(made)) => Ok(made),
         Ok(Err(error)) => {
             let reason = match &error {
-                InferenceError::Runtime(_) => RefusalReason::Runtime,
+                InferenceError::Runtime(_) | InferenceError::Batch(_) => RefusalReason::Runtime,
                 InferenceError::Contract { .. } => RefusalReason::Contract,
                 InferenceError::Output { .. } | InferenceError::Shortcut { .. } => RefusalReason::Output,
                 InferenceError::Overlay(_) => RefusalReason::Overlay,

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
+use acuity_models::Sha256;
 use prometheus::{
     Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use crate::interpolators::Interpolating;
 use crate::model::Model;
 use crate::report::{MadeBy, Report};
 use crate::schedule::{Choice, Closing, Verdict, Why};
@@ -22,10 +24,25 @@ pub(crate) struct ModelLabels([String; 6]);
 impl ModelLabels {
     pub(crate) fn new(model: &Model) -> Self {
         let (engine, model) = (&model.engine, &model.identity);
-        let digest = model.sha256.to_string();
+        let run = (engine.provider(), engine.precision());
+        Self::of([&model.id, &model.cluster, model.tier.label()], &model.sha256, run)
+    }
+
+    pub(crate) fn between(model: &Interpolating) -> Self {
+        let entry = &model.entry;
+        Self::of([&entry.id, &entry.cluster, entry.tier.label()], &entry.sha256, model.runs_on())
+    }
+
+    fn of([id, cluster, tier]: [&str; 3], sha256: &Sha256, (provider, precision): (&str, &str)) -> Self {
+        let digest = sha256.to_string();
         let short = digest.get(..12).unwrap_or(&digest);
-        let (provider, precision) = (engine.provider(), engine.precision());
-        Self([&model.id, &model.cluster, model.tier.label(), short, provider, precision].map(str::to_owned))
+        Self([id, cluster, tier, short, provider, precision].map(str::to_owned))
+    }
+
+    /// What is enough to tell it.
+    fn name(&self) -> [&str; 2] {
+        let [id, .., digest, _, _] = self.values();
+        [id, digest]
     }
 
     fn values(&self) -> [&str; 6] {
@@ -40,15 +57,19 @@ fn gauge(count: usize) -> i64 {
 #[derive(Clone)]
 pub(crate) struct Metrics {
     pub(crate) queue_depth: IntGauge,
+    pub(crate) lanes: IntGauge,
     pub(crate) ready: IntGauge,
     models: IntGaugeVec,
+    sessions: IntGaugeVec,
     sets: IntGaugeVec,
     refused: IntGaugeVec,
     segments: IntCounterVec,
     failures: IntCounterVec,
     fallbacks: IntCounterVec,
+    codecs: IntCounterVec,
     frames: IntCounter,
     held_frames: IntCounter,
+    between: IntCounterVec,
     stages: HistogramVec,
     speed: HistogramVec,
     choices: IntCounterVec,
@@ -79,13 +100,19 @@ impl Metrics {
         registry.register(Box::new(dropped.clone()))?;
         let metrics = Self {
             queue_depth: IntGauge::new("acuity_enhancer_queue_depth", "Segments that wait for a lane")?,
+            lanes: IntGauge::new("acuity_enhancer_lanes", "Segments that are made at the same time, at most")?,
             ready: IntGauge::new("acuity_enhancer_ready", "1 once every model is loaded and warmed")?,
             models: IntGaugeVec::new(
                 Opts::new(
                     "acuity_enhancer_model_info",
-                    "Models that may be used; the value is the number of their ONNX sessions",
+                    "Models that may be used; always 1",
                 ),
                 &["id", "cluster", "tier", "digest", "provider", "precision"],
+            )?,
+            sessions: gauges(
+                "acuity_enhancer_model_sessions",
+                "ONNX sessions that there are of a model",
+                &["id", "digest"],
             )?,
             sets: gauges(
                 "acuity_enhancer_model_sets",
@@ -112,10 +139,21 @@ impl Metrics {
                 "Segments made by less than their rendition asked for",
                 &["reason"],
             )?,
+            codecs: counters(
+                "acuity_enhancer_codec_segments_total",
+                "Segments by what decoded and what encoded them: the processor or a card",
+                &["stage", "by"],
+            )?,
             frames: IntCounter::new("acuity_enhancer_frames_total", "Pictures encoded")?,
             held_frames: IntCounter::new(
                 "acuity_enhancer_held_frames_total",
                 "Pictures repeated because the source's could not be decoded",
+            )?,
+            between: counters(
+                "acuity_enhancer_between_frames_total",
+                "Pictures between the source's, by what is seen there: one made of both, or the one before, because both are the same, \
+                 because of a cut, or for another reason",
+                &["shown"],
             )?,
             stages: HistogramVec::new(
                 HistogramOpts::new("acuity_enhancer_stage_seconds", "Busy seconds per segment and stage")
@@ -163,21 +201,27 @@ impl Metrics {
                 metrics.deadlines.with_label_values(&[who, kept]);
             }
         }
+        // What shares are computed by must be there before the first segment is.
+        metrics.segments.with_label_values(&["plain", "none"]);
         for reason in FallbackReason::ALL {
             metrics.fallbacks.with_label_values(&[reason.label()]);
         }
         metrics.refused(&[]);
         metrics.show_sets([0; 3]);
         registry.register(Box::new(metrics.queue_depth.clone()))?;
+        registry.register(Box::new(metrics.lanes.clone()))?;
         registry.register(Box::new(metrics.ready.clone()))?;
         registry.register(Box::new(metrics.models.clone()))?;
+        registry.register(Box::new(metrics.sessions.clone()))?;
         registry.register(Box::new(metrics.sets.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.segments.clone()))?;
         registry.register(Box::new(metrics.failures.clone()))?;
         registry.register(Box::new(metrics.fallbacks.clone()))?;
+        registry.register(Box::new(metrics.codecs.clone()))?;
         registry.register(Box::new(metrics.frames.clone()))?;
         registry.register(Box::new(metrics.held_frames.clone()))?;
+        registry.register(Box::new(metrics.between.clone()))?;
         registry.register(Box::new(metrics.stages.clone()))?;
         registry.register(Box::new(metrics.speed.clone()))?;
         registry.register(Box::new(metrics.choices.clone()))?;
@@ -233,8 +277,14 @@ impl Metrics {
         if let Some(reason) = report.fallback {
             self.fallbacks.with_label_values(&[reason.label()]).inc();
         }
+        for (stage, by) in [("decode", report.decoder), ("encode", report.encoder)] {
+            self.codecs.with_label_values(&[stage, by]).inc();
+        }
         self.frames.inc_by(u64::from(report.frames));
         self.held_frames.inc_by(u64::from(report.held_frames));
+        for (shown, count) in report.between.by_what_is_shown() {
+            self.between.with_label_values(&[shown]).inc_by(u64::from(count));
+        }
         let stages = &report.stages;
         for (stage, seconds) in [
             ("queue", stages.queue),
@@ -242,6 +292,7 @@ impl Metrics {
             ("decode", stages.decode),
             ("infer", stages.infer),
             ("scale", stages.scale),
+            ("interpolate", stages.interpolate),
             ("encode", stages.encode),
             ("mux", stages.mux),
             ("total", stages.total),
@@ -268,16 +319,18 @@ impl Metrics {
         }
     }
 
-    /// Shows these models with their sessions, and of those `shown` before no others: a digest that is gone for good would
+    /// Shows these models with the number of their sessions, and of those `shown` before no others: a digest that is gone for good would
     /// otherwise stay for as long as the process.
     pub(crate) fn show_models(&self, models: &[(ModelLabels, usize)], shown: &mut HashSet<ModelLabels>) {
         let now: HashSet<ModelLabels> = models.iter().map(|(labels, _)| labels.clone()).collect();
         for gone in shown.difference(&now) {
             // Fails only where there is none.
             let _ = self.models.remove_label_values(&gone.values());
+            let _ = self.sessions.remove_label_values(&gone.name());
         }
         for (labels, sessions) in models {
-            self.models.with_label_values(&labels.values()).set(gauge(*sessions));
+            self.models.with_label_values(&labels.values()).set(1);
+            self.sessions.with_label_values(&labels.name()).set(gauge(*sessions));
         }
         *shown = now;
     }

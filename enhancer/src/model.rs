@@ -56,6 +56,7 @@ pub(crate) struct Model {
     pub(crate) proof_seconds: f64,
     /// What it costs on this machine, under the digest of what runs; all lanes learn together.
     costs: Arc<Costs>,
+    expected_seconds: f64,
     digest: String,
     sessions: Mutex<Sessions>,
 }
@@ -84,9 +85,10 @@ impl Model {
         identity: Identity,
         files: Files,
         engine: Engine,
-        (network, proof_seconds, expected_seconds): (Network, f64, f64),
+        (mut network, proof_seconds, expected_seconds): (Network, f64, f64),
         costs: &Arc<Costs>,
     ) -> Self {
+        network.rest();
         let digest = identity.int8.filter(|_| engine.is_int8()).unwrap_or(identity.sha256).to_string();
         costs.introduce(&digest, expected_seconds);
         let sessions =
@@ -97,6 +99,7 @@ impl Model {
             engine,
             proof_seconds,
             costs: Arc::clone(costs),
+            expected_seconds,
             digest,
             sessions: Mutex::new(sessions),
         }
@@ -122,8 +125,22 @@ impl Model {
 
     /// A session, if one is free.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Session> {
-        let network = self.lock().idle.pop()?;
+        let mut sessions = self.lock();
+        let cards: Vec<usize> = sessions.idle.iter().map(Network::card).collect();
+        let mut network = sessions.idle.remove(self.engine.cards().quietest(&cards)?);
+        drop(sessions);
+        network.begin(self.proof_seconds);
         Some(Session { model: Arc::clone(self), network: Some(network) })
+    }
+
+    /// Cards that it may have sessions on; one where there are none.
+    pub(crate) fn cards(&self) -> usize {
+        self.engine.cards().len()
+    }
+
+    /// Whether it may be given source pictures of this size.
+    pub(crate) fn takes(&self, size: (u32, u32)) -> bool {
+        self.engine.takes(size)
     }
 
     pub(crate) fn has_idle(&self) -> bool {
@@ -150,7 +167,8 @@ impl Model {
         let mut sessions = self.lock();
         sessions.wished = false;
         match network {
-            Some(network) => {
+            Some(mut network) => {
+                network.rest();
                 sessions.idle.push(network);
                 sessions.made += 1;
                 sessions.failed = None;
@@ -178,23 +196,33 @@ impl Model {
         }
     }
 
-    /// What a segment of `pixels` output pixels in pictures of `picture_pixels` takes while `busy` lanes work.
-    pub(crate) fn forecast(&self, picture_pixels: u64, pixels: u64, busy: usize) -> Forecast {
-        self.costs.forecast(&self.digest, picture_pixels, pixels, busy)
+    /// What a segment of `pixels` output pixels in pictures of `picture_pixels` takes while `busy` lanes work; `recipe`: with what
+    /// is done beside the model (see `interpolate`).
+    pub(crate) fn forecast(&self, recipe: &str, picture_pixels: u64, pixels: u64, busy: usize) -> Forecast {
+        self.costs.forecast(&self.key(recipe), picture_pixels, pixels, busy)
     }
 
-    pub(crate) fn learn(&self, seconds: f64, pictures: u64, picture_pixels: u64, busy: usize) {
-        self.costs.learn(&self.digest, seconds, pictures, picture_pixels, busy);
+    pub(crate) fn learn(&self, recipe: &str, seconds: f64, pictures: u64, picture_pixels: u64, busy: usize) {
+        self.costs.learn(&self.key(recipe), seconds, pictures, picture_pixels, busy);
     }
 
     /// The model was passed over for its cost.
-    pub(crate) fn relax(&self) {
-        self.costs.relax(&self.digest);
+    pub(crate) fn relax(&self, recipe: &str) {
+        self.costs.relax(&self.key(recipe));
+    }
+
+    /// What its costs are learned under. Of a recipe that is new, what the model takes alone is the first word.
+    fn key(&self, recipe: &str) -> String {
+        let key = format!("{}{recipe}", self.digest);
+        if !recipe.is_empty() {
+            self.costs.introduce(&key, self.expected_seconds);
+        }
+        key
     }
 
     /// Whether it is likely to be chosen for a viewer: it keeps up with a film.
     pub(crate) fn is_real_time(&self) -> bool {
-        self.forecast(REAL_TIME_PICTURE, 30 * REAL_TIME_PICTURE, 1).seconds <= 1.0
+        self.forecast("", REAL_TIME_PICTURE, 30 * REAL_TIME_PICTURE, 1).seconds <= 1.0
     }
 }
 
@@ -231,8 +259,12 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let mut network = self.network.take();
+        if let Some(network) = &mut network {
+            network.rest();
+        }
         let mut sessions = self.model.lock();
-        sessions.idle.extend(self.network.take());
+        sessions.idle.extend(network);
         sessions.last_run = Instant::now();
     }
 }

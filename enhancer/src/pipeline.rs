@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
+use opentelemetry::Context;
+
 use crate::timeline::{Hold, Timeline};
 use crate::{CancelFlag, EnhanceError};
 
@@ -48,7 +50,6 @@ pub(crate) trait Stage {
 }
 
 /// Two stages in a row.
-#[allow(dead_code)] // the first recipe with two stages is yet to come; the tests chain some
 pub(crate) struct Then<A, B>(pub(crate) A, pub(crate) B);
 
 impl<A: Stage, B: Stage<In = A::Out>> Stage for Then<A, B> {
@@ -108,16 +109,26 @@ where
     S: Stage<In = D::Picture>,
     E: Encode<Picture = S::Out>,
 {
+    let behalf = Context::current();
     thread::scope(|scope| {
         let (decoded_in, decoded_out) = sync_channel(CHANNEL_PICTURES);
         let (made_in, made_out) = sync_channel(CHANNEL_PICTURES);
         let decoding = thread::Builder::new()
             .name(format!("acuity-decode-{lane}"))
-            .spawn_scoped(scope, move || decode(decoder, decoded_in))
+            .spawn_scoped(scope, {
+                let behalf = behalf.clone();
+                move || {
+                    let _behalf = behalf.attach();
+                    decode(decoder, decoded_in)
+                }
+            })
             .map_err(|_| EnhanceError::WorkerLost)?;
         let encoding = thread::Builder::new()
             .name(format!("acuity-encode-{lane}"))
-            .spawn_scoped(scope, move || encode(encoder, timeline, made_out))
+            .spawn_scoped(scope, move || {
+                let _behalf = behalf.attach();
+                encode(encoder, timeline, made_out)
+            })
             .map_err(|_| EnhanceError::WorkerLost)?;
         let staged = stages(stage, cancel, decoded_out, made_in);
         // A stage that stopped has dropped both channel ends by now, so both threads come to an end.

@@ -14,20 +14,79 @@ pub struct EnhancedSegment {
 /// How a segment was made.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Pictures in the segment (equal to the source's).
+    /// Pictures in the segment: as many as the source has, or as its frame rate is multiplied by.
     pub frames: u32,
     /// Of these, repeats of a neighbour, because the decoder gave nothing for them.
     pub held_frames: u32,
+    /// What became of the pictures between the source's.
+    pub between: Between,
+    /// What was to make them: a model's catalogue id, `blend` or `repeat`; `None`: there are none.
+    pub interpolator: Option<String>,
     /// What enlarged the pictures.
     pub made_by: MadeBy,
     /// Why it is not what the rendition asked for, if it is not.
     pub fallback: Option<FallbackReason>,
+    /// What decoded it to the end: `cpu`, `card`, or `none`.
+    pub decoder: &'static str,
+    /// What encoded it: `cpu`, `card`, or `none`.
+    pub encoder: &'static str,
     /// Where the time went.
     pub stages: StageSeconds,
     /// Size of the source segment.
     pub source_bytes: usize,
     /// Duration of the video in seconds.
     pub media_seconds: f64,
+}
+
+/// What made a segment, in a word: what enlarged it, and what made the pictures between.
+pub(crate) fn made_by(enlarged: &str, interpolator: Option<&str>) -> String {
+    interpolator.map_or_else(|| enlarged.to_owned(), |between| format!("{enlarged}+{between}"))
+}
+
+impl Report {
+    /// What made the segment, in a word: a model's id, `plain` or `untouched`, and behind a `+` what made pictures between the
+    /// source's.
+    #[must_use]
+    pub fn made_by_what(&self) -> String {
+        let enlarged = match &self.made_by {
+            MadeBy::Model { id, .. } => id.as_str(),
+            MadeBy::Plain => "plain",
+            MadeBy::Untouched => "untouched",
+        };
+        made_by(enlarged, self.interpolator.as_deref())
+    }
+}
+
+/// Pictures between the source's: how many there are to be, and what is seen there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Between {
+    /// All of them.
+    pub places: u32,
+    /// Made of both neighbours. In all others the first neighbour stays.
+    pub made: u32,
+    /// Between two that are the same picture.
+    pub same: u32,
+    /// Across a cut or a flash.
+    pub apart: u32,
+}
+
+impl Between {
+    /// How many of each kind, with the kind's metric label.
+    #[must_use]
+    pub fn by_what_is_shown(&self) -> [(&'static str, u32); 4] {
+        let Self { places, made, same, apart } = *self;
+        let others = places.saturating_sub(made).saturating_sub(same).saturating_sub(apart);
+        [("made", made), ("same", same), ("cut", apart), ("stays", others)]
+    }
+}
+
+impl std::ops::AddAssign for Between {
+    fn add_assign(&mut self, more: Self) {
+        self.places += more.places;
+        self.made += more.made;
+        self.same += more.same;
+        self.apart += more.apart;
+    }
 }
 
 /// What enlarged the pictures.
@@ -57,6 +116,8 @@ pub enum FallbackReason {
     ModelMissing,
     /// Inference failed on the way.
     ModelFailed,
+    /// The rendition's networks are compiled for smaller pictures (`enhancer.gpu.largest_source`).
+    SizeUnprepared,
     /// No tier's predicted time fits before the deadline.
     DeadlineShort,
     /// The source's size changed inside the rendition (an inserted clip): plainly scaled to fit.
@@ -69,9 +130,10 @@ pub enum FallbackReason {
 
 impl FallbackReason {
     /// Every reason, for tables and metrics.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ModelMissing,
         Self::ModelFailed,
+        Self::SizeUnprepared,
         Self::DeadlineShort,
         Self::SizeChanged,
         Self::Undecodable,
@@ -84,6 +146,7 @@ impl FallbackReason {
         match self {
             Self::ModelMissing => "model_missing",
             Self::ModelFailed => "model_failed",
+            Self::SizeUnprepared => "size_unprepared",
             Self::DeadlineShort => "deadline_short",
             Self::SizeChanged => "size_changed",
             Self::Undecodable => "undecodable",
@@ -105,6 +168,8 @@ pub struct StageSeconds {
     pub infer: f64,
     /// Scaling chroma.
     pub scale: f64,
+    /// Making pictures between others.
+    pub interpolate: f64,
     /// Encoding.
     pub encode: f64,
     /// Splicing.

@@ -1,5 +1,5 @@
 //! Which model sets serve which renditions, while catalogues come and go. Pure: time comes in as an argument, and what a
-//! model is does not matter here.
+//! model is does not matter here: what is said of scaling plainly is blending where pictures are made between others.
 //!
 //! A rendition's URL names a set by cluster, scale and digest, and a player in it must never get two networks' pictures
 //! by turns. So a set is in one of three states:

@@ -4,9 +4,11 @@
 //! of the source's times gets a picture: its own, or (where the decoder gave nothing) its neighbour's, so
 //! that an enhanced segment has the source's frame count and duration whatever happened to its data.
 
-use crate::container::AccessUnit;
+use crate::container::{AccessUnit, Slots};
+use crate::interpolate::Rate;
 
-/// The presentation times of a segment, ascending, in ticks of the track's time scale.
+/// The presentation times of a segment's pictures, those that are to be made included: ascending, in ticks of the track's time
+/// scale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Timeline {
     pts: Vec<i64>,
@@ -16,7 +18,14 @@ pub(crate) struct Timeline {
     encoder_pts_90k: Vec<i64>,
     /// Whether the picture at this place was an IDR picture in the source.
     idr: Vec<bool>,
+    /// How many places behind this one the source has no picture for; empty where it has one for all.
+    made_after: Vec<usize>,
+    /// How far apart the source's pictures are, where there are such places.
+    rate: Option<Rate>,
 }
+
+/// Presentation times of transport streams begin anew after this; segments on both sides are unwrapped each by itself.
+const WRAP_90K: i64 = 1 << 33;
 
 impl Timeline {
     /// Times of `units`, which come in decode order.
@@ -25,10 +34,49 @@ impl Timeline {
         order.sort_by_key(|&(pts, _)| pts);
         let pts: Vec<i64> = order.iter().map(|o| o.0).collect();
         let encoder_pts_90k = encoder_times(&pts, timescale);
-        Self { pts, timescale, encoder_pts_90k, idr: order.iter().map(|o| o.1).collect() }
+        let idr = order.iter().map(|o| o.1).collect();
+        Self { pts, timescale, encoder_pts_90k, idr, made_after: Vec::new(), rate: None }
     }
 
-    /// Pictures in the segment.
+    /// With places between those of `units`, as `slots` says; the source's pictures are so far apart as `rate` says.
+    pub(crate) fn parted(units: &[AccessUnit], timescale: u32, slots: &Slots, rate: Rate) -> Self {
+        let own = Self::new(units, timescale);
+        let pts: Vec<i64> = slots.all().iter().map(|slot| slot.pts).collect();
+        let (mut idr, mut made_after) = (vec![false; pts.len()], vec![0; pts.len()]);
+        for (unit, was_idr) in own.idr.iter().enumerate() {
+            let places = slots.of(unit..unit + 1);
+            if let (Some(idr), Some(made_after)) =
+                (idr.get_mut(places.start), made_after.get_mut(places.start))
+            {
+                (*idr, *made_after) = (*was_idr, places.len().saturating_sub(1));
+            }
+        }
+        let encoder_pts_90k = encoder_times(&pts, timescale);
+        Self { pts, encoder_pts_90k, idr, made_after, rate: Some(rate), ..own }
+    }
+
+    /// How many places behind this one the source has no picture for.
+    pub(crate) fn made_after(&self, index: usize) -> usize {
+        self.made_after.get(index).copied().unwrap_or(0)
+    }
+
+    /// How many places the source has no picture for.
+    pub(crate) fn made(&self) -> u32 {
+        u32::try_from(self.made_after.iter().sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether something is to be shown between the segment's last picture and one of the next segment's at `pts`, because that
+    /// one follows as its neighbours do.
+    pub(crate) fn leads_to(&self, pts: i64) -> bool {
+        let last = self.made_after.iter().rposition(|after| *after > 0);
+        let Some((last, rate)) = last.zip(self.rate) else { return false };
+        let is_last = last + self.made_after(last) + 1 == self.len();
+        let gap = self.pts.get(last).map_or(0, |last| pts.saturating_sub(*last));
+        let gaps = [gap, gap.rem_euclid(WRAP_90K)];
+        is_last && gaps.iter().any(|gap| rate.is_regular(*gap, self.timescale))
+    }
+
+    /// Pictures that the segment is to have.
     pub(crate) fn len(&self) -> usize {
         self.pts.len()
     }
@@ -131,7 +179,7 @@ mod tests {
     use bytes::Bytes;
 
     fn unit(pts: i64, random_access: bool) -> AccessUnit {
-        AccessUnit { data: Bytes::new(), pts, dts: 0, random_access }
+        AccessUnit { data: Bytes::new(), pts, dts: 0, duration: None, random_access }
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub(crate) struct Upscale<'a> {
     network_until: Option<Instant>,
     /// Pictures the network made.
     pub(crate) by_network: u32,
+    /// One past the place of the last of these.
+    pub(crate) network_places: u32,
     /// The first thing that went wrong.
     pub(crate) fallback: Option<FallbackReason>,
     pub(crate) infer_seconds: f64,
@@ -99,6 +101,7 @@ impl<'a> Upscale<'a> {
             started: Instant::now(),
             network_until: None,
             by_network: 0,
+            network_places: 0,
             fallback: None,
             infer_seconds: 0.0,
             scale_seconds: 0.0,
@@ -117,6 +120,7 @@ impl<'a> Upscale<'a> {
             self.scalers.chroma.scale(from, to)?;
             self.scale_seconds += started.elapsed().as_secs_f64();
             self.by_network += 1;
+            self.network_places = u32::try_from(self.index + 1).unwrap_or(u32::MAX);
             self.network_until = Some(Instant::now());
             return Ok(());
         }

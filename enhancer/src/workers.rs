@@ -16,9 +16,10 @@ use acuity_models::{Catalogue, Sha256, Tier};
 use bytes::Bytes;
 use prometheus::Registry;
 
-use crate::codec;
+use crate::codec::{self, Codecs};
 use crate::compare::Work;
 use crate::inference::Runtime;
+use crate::interpolators::name_of;
 use crate::lane::Lane;
 use crate::library::Library;
 use crate::loader::Loader;
@@ -26,8 +27,8 @@ use crate::metrics::Metrics;
 use crate::schedule::{Board, Costs, Offered, Standing, z_of};
 use crate::sets::SetName;
 use crate::{
-    CompareError, CompareReply, CompareRequest, EnhanceError, EnhanceRequest, EnhancedSegment, Keeping,
-    OfferedSet, Pieces, Refusal, StartError,
+    CompareError, CompareHalvesRequest, CompareReply, CompareRequest, EnhanceError, EnhanceRequest,
+    EnhancedSegment, Keeping, OfferedInterpolator, OfferedSet, Pieces, Refusal, StartError,
 };
 
 /// Called once, from a worker thread (or from `submit` itself when the request is refused at once). Must not block.
@@ -88,7 +89,7 @@ impl Enhancer {
     /// [`Enhancer::refused`].
     ///
     /// # Errors
-    /// ONNX Runtime or the execution provider that was asked for is not to be had, or a thread cannot be started.
+    /// ONNX Runtime, the execution provider or the card's codec that was asked for is not to be had, or a thread cannot be started.
     pub fn start(
         config: &EnhancerConfig,
         catalogue: Arc<Catalogue>,
@@ -109,6 +110,8 @@ impl Enhancer {
     ) -> Result<Self, StartError> {
         codec::memory::bound();
         let metrics = Metrics::register(registry)?;
+        metrics.lanes.set(i64::try_from(config.lanes).unwrap_or(i64::MAX));
+        let codecs = Arc::new(Codecs::probe(config)?);
         let runtime = Runtime::load(config)?;
         let config = Arc::new(config.clone());
         let costs = Arc::new(Costs::open(&config));
@@ -129,15 +132,14 @@ impl Enhancer {
         // One more than there are lanes: the spare one, see [`Board::take_spare`].
         for number in 0..=config.lanes {
             let shared = Arc::clone(&shared);
-            let lane = Lane::new(number, Arc::clone(&config), Arc::clone(&library));
+            let lane = Lane::new(number, Arc::clone(&config), Arc::clone(&library), Arc::clone(&codecs));
             thread::Builder::new()
                 .name(format!("acuity-lane-{number}"))
                 .spawn(move || shared.work_on(lane))
                 .map_err(StartError::Thread)?;
         }
         let waker = Arc::clone(&shared);
-        let loader =
-            Loader { library, runtime, metrics, detail_share: config.detail_share, shown: HashSet::new() };
+        let loader = Loader { library, runtime, metrics, config, shown: HashSet::new() };
         thread::Builder::new()
             .name("acuity-loader".to_owned())
             .spawn(move || loader.run(|| waker.wake()))
@@ -189,6 +191,17 @@ impl Enhancer {
         self.0.library.prepare(&name);
     }
 
+    /// The sets that interpolate and may be put into new playlists, in no order.
+    #[must_use]
+    pub fn interpolators(&self) -> Vec<OfferedInterpolator> {
+        self.0.library.interpolators.offered()
+    }
+
+    /// As [`Enhancer::prepare`], for a set that interpolates and sources of `width` x `height`.
+    pub fn prepare_interpolator(&self, cluster: &str, digest: &str, width: u32, height: u32) {
+        self.0.library.prepare_middle((cluster, digest), (width as usize, height as usize));
+    }
+
     /// Whether segments are being made.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
@@ -223,7 +236,9 @@ impl Enhancer {
         }
         let mut board = shared.board();
         let limit = board.limit();
-        let offered = board.offer(job, standing, Instant::now());
+        let now = Instant::now();
+        let offered = board.offer(job, standing, now);
+        let late = board.shed(now);
         shared.metrics.queue_depth.set(i64::try_from(board.len()).unwrap_or(i64::MAX));
         drop(board);
         match offered {
@@ -235,6 +250,7 @@ impl Enhancer {
             }
             Offered::Refused(job) => job.refuse(&shared.metrics, EnhanceError::QueueFull { limit }),
         }
+        late.into_iter().for_each(|job| job.refuse(&shared.metrics, EnhanceError::TooLate));
     }
 
     /// Says that the [`crate::Demand`] of something that waits or is being made has risen: others may have to make room for it.
@@ -246,15 +262,13 @@ impl Enhancer {
     /// to do and a picture at a time. Never blocks; `reply` is called exactly once, with [`CompareError::Busy`] at once if
     /// another comparison waits.
     pub fn compare(&self, request: CompareRequest, reply: CompareReply) {
-        let shared = &self.0;
-        if shared.closed.load(Ordering::Acquire) {
-            return reply(Err(CompareError::ShuttingDown));
-        }
-        let work = Box::new(Work::new(request, Arc::clone(&shared.config)));
-        shared.put_aside(PendingComparison { work, reply });
-        // Under the lock, so that no lane is between its look and its wait.
-        let _board = shared.board();
-        shared.work.notify_all();
+        self.0.begin(request.work(Arc::clone(&self.0.config)), reply);
+    }
+
+    /// As [`Enhancer::compare`], of a set that interpolates, by the source alone: what its models make of every other picture with
+    /// what is shown there.
+    pub fn compare_halves(&self, request: CompareHalvesRequest, reply: CompareReply) {
+        self.0.begin(request.work(Arc::clone(&self.0.config)), reply);
     }
 
     /// Stops using one tier of a set, because it loses against what would be used instead: for `at_least` so long, and then
@@ -263,6 +277,11 @@ impl Enhancer {
     pub fn withdraw(&self, cluster: &str, scale: u32, digest: &str, tier: Tier, at_least: Duration) -> bool {
         let name = SetName { cluster: cluster.to_owned(), scale, digest: digest.to_owned() };
         self.0.library.withdraw(&name, tier, at_least)
+    }
+
+    /// As [`Enhancer::withdraw`], of a set that interpolates.
+    pub fn withdraw_interpolator(&self, cluster: &str, digest: &str, tier: Tier, at_least: Duration) -> bool {
+        self.0.library.interpolators.withdraw(&name_of(cluster, digest), tier, at_least)
     }
 
     /// Segments that wait for a lane.
@@ -298,6 +317,17 @@ impl Shared {
         if self.is_ready() && !self.closed.load(Ordering::Acquire) {
             self.metrics.ready.set(1);
         }
+        // Under the lock, so that no lane is between its look and its wait.
+        let _board = self.board();
+        self.work.notify_all();
+    }
+
+    /// Leaves a comparison to the lanes.
+    fn begin(&self, work: Work, reply: CompareReply) {
+        if self.closed.load(Ordering::Acquire) {
+            return reply(Err(CompareError::ShuttingDown));
+        }
+        self.put_aside(PendingComparison { work: Box::new(work), reply });
         // Under the lock, so that no lane is between its look and its wait.
         let _board = self.board();
         self.work.notify_all();

@@ -10,6 +10,8 @@ mod flowing;
 mod fragments;
 #[path = "container/parameter_sets.rs"]
 mod parameter_sets;
+#[path = "container/parted.rs"]
+mod parted;
 #[path = "container/tools.rs"]
 mod tools;
 #[path = "container/transport.rs"]

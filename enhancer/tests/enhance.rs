@@ -6,11 +6,11 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
-use acuity_config::EnhancerConfig;
+use acuity_config::{CodecPlace, EnhancerConfig, GpuConfig};
 use acuity_enhancer::container::SourceSegment;
 use acuity_enhancer::{
-    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, FallbackReason, MadeBy, Priority,
-    Readiness, RenditionSpec, Upscaler, enhanced_init, probe,
+    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, FallbackReason, Following, MadeBy,
+    Priority, Readiness, RenditionSpec, Upscaler, enhanced_init, probe,
 };
 use acuity_models::Catalogue;
 use bytes::Bytes;
@@ -56,7 +56,15 @@ fn generic() -> Upscaler {
 }
 
 fn spec(width: u32, height: u32, upscaler: Upscaler) -> RenditionSpec {
-    RenditionSpec { width, height, scale: 2, frame_rate_milli: 25_000, max_video_kbps: 1500, upscaler }
+    RenditionSpec {
+        width,
+        height,
+        scale: 2,
+        frame_rate_milli: 25_000,
+        max_video_kbps: 1500,
+        upscaler,
+        interpolation: None,
+    }
 }
 
 fn request(segment: impl Into<Bytes>, spec: RenditionSpec) -> EnhanceRequest {
@@ -64,11 +72,14 @@ fn request(segment: impl Into<Bytes>, spec: RenditionSpec) -> EnhanceRequest {
         init: None,
         lead_in: Vec::new(),
         segment: segment.into(),
+        following: Following::default(),
         spec,
         deadline: None,
         priority: Priority::Viewer,
         demand: acuity_enhancer::Demand::default(),
+        again_by: None,
         cancel: CancelFlag::default(),
+        context: Default::default(),
     }
 }
 
@@ -159,6 +170,7 @@ fn transport_stream_segments_are_doubled_and_keep_everything_else() {
         assert_eq!((info.width, info.height, info.frame_rate_milli), (320, 180, Some(25_000)));
         let made = enhance(request(segment.clone(), spec(640, 360, generic()))).unwrap();
         assert!(matches!(made.report.made_by, MadeBy::Model { .. }), "{:?}", made.report);
+        assert_eq!((made.report.decoder, made.report.encoder), ("cpu", "cpu"));
         assert_eq!((made.report.fallback, made.report.held_frames), (None, 0), "segment {index}");
         assert_same_but_larger(&segment, &made.bytes, (640, 360));
     }
@@ -308,4 +320,20 @@ fn segments_keep_the_bitrate_cap() {
     let rate = made.bytes.len() as f64 * 8.0 / made.report.media_seconds;
     assert!(rate <= peak, "{rate} bit/s against an advertised {peak}");
     assert!(rate > f64::from(spec.max_video_kbps) * 500.0, "the cap was not tried: {rate}");
+}
+
+#[test]
+fn a_card_that_is_to_decode_and_is_not_there_is_no_start() {
+    if Path::new("/proc/driver/nvidia").exists() {
+        return;
+    }
+    let start = |gpu: GpuConfig| {
+        let catalogue = Arc::new(Catalogue::empty());
+        Enhancer::start(&EnhancerConfig { gpu, ..config() }, catalogue, &prometheus::Registry::new())
+    };
+    let card = GpuConfig { decoder: CodecPlace::Card, devices: vec![2], ..GpuConfig::default() };
+    let Err(error) = start(card) else { panic!("started without a card") };
+    assert!(error.to_string().starts_with("enhancer.gpu.decoder = \"card\": card 2: no driver"), "{error}");
+    let auto = GpuConfig { decoder: CodecPlace::Auto, encoder: CodecPlace::Auto, ..GpuConfig::default() };
+    start(auto).unwrap().shutdown();
 }

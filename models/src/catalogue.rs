@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::digest::{DigestError, DigestState};
-use crate::entry::{EntryFault, ModelEntry, RawEntry};
+use crate::entry::{EntryFault, ModelEntry, RawEntry, Task};
 use crate::set::ModelSet;
 
 /// The catalogue's name in its directory.
@@ -24,6 +24,8 @@ const ENTRY_LIMIT: usize = 2048;
 pub struct Catalogue {
     directory: PathBuf,
     entries: Vec<Arc<ModelEntry>>,
+    /// Those that interpolate.
+    interpolators: Vec<Arc<ModelEntry>>,
     rejected: Vec<RejectedEntry>,
 }
 
@@ -113,15 +115,31 @@ impl Catalogue {
         Self::default()
     }
 
-    /// The same catalogue with one model and the cheaper ones of its set; `None` if there is no such id.
+    /// The same catalogue with one model that enlarges and the cheaper ones of its set; `None` if there is no such id.
     #[must_use]
     pub fn up_to(&self, id: &str) -> Option<Self> {
-        let best = self.by_id(id)?;
+        let best = self.entries.iter().find(|entry| entry.id == id)?;
         let belongs = |entry: &&Arc<ModelEntry>| {
             (&entry.cluster, entry.scale) == (&best.cluster, best.scale) && entry.tier <= best.tier
         };
         let entries = self.entries.iter().filter(belongs).cloned().collect();
-        Some(Self { directory: self.directory.clone(), entries, rejected: Vec::new() })
+        let (directory, interpolators) = (self.directory.clone(), self.interpolators.clone());
+        Some(Self { directory, entries, interpolators, rejected: Vec::new() })
+    }
+
+    /// The same catalogue with the models that interpolate alone.
+    #[must_use]
+    pub fn interpolating(&self) -> Self {
+        Self { entries: Vec::new(), rejected: Vec::new(), ..self.clone() }
+    }
+
+    /// The same catalogue without the models of that one's set that interpolate at a dearer tier; unchanged if there is no such id.
+    #[must_use]
+    pub fn interpolating_up_to(mut self, id: &str) -> Self {
+        if let Some(best) = self.interpolators.iter().find(|entry| entry.id == id).cloned() {
+            self.interpolators.retain(|entry| entry.cluster != best.cluster || entry.tier <= best.tier);
+        }
+        self
     }
 
     fn parse(text: &str, directory: &Path) -> Result<Self, toml::de::Error> {
@@ -133,6 +151,7 @@ impl Catalogue {
             let value = value.into_inner();
             let id = value.get("id").and_then(toml::Value::as_str).map(str::to_owned);
             match catalogue.admit(index, value) {
+                Ok(entry) if entry.task == Task::Interpolate => catalogue.interpolators.push(Arc::new(entry)),
                 Ok(entry) => catalogue.entries.push(Arc::new(entry)),
                 Err(fault) => catalogue.rejected.push(RejectedEntry { id, line, fault }),
             }
@@ -152,9 +171,10 @@ impl Catalogue {
             return Err(EntryFault::DuplicateId);
         }
         let place = |other: &&Arc<ModelEntry>| {
-            (&other.cluster, other.scale, other.tier) == (&entry.cluster, entry.scale, entry.tier)
+            (other.task, &other.cluster, other.scale, other.tier)
+                == (entry.task, &entry.cluster, entry.scale, entry.tier)
         };
-        if let Some(other) = self.entries.iter().find(place) {
+        if let Some(other) = self.everything().find(place) {
             return Err(EntryFault::DuplicatePlace(other.id.clone()));
         }
         Ok(entry)
@@ -166,7 +186,12 @@ impl Catalogue {
         &self.directory
     }
 
-    /// The usable entries, in the catalogue's order.
+    /// All usable entries: those that enlarge, then those that interpolate.
+    pub fn everything(&self) -> impl Iterator<Item = &Arc<ModelEntry>> {
+        self.entries.iter().chain(&self.interpolators)
+    }
+
+    /// The usable entries that enlarge, in the catalogue's order.
     #[must_use]
     pub fn entries(&self) -> &[Arc<ModelEntry>] {
         &self.entries
@@ -181,10 +206,25 @@ impl Catalogue {
     /// The entry of that id.
     #[must_use]
     pub fn by_id(&self, id: &str) -> Option<&Arc<ModelEntry>> {
-        self.entries.iter().find(|entry| entry.id == id)
+        self.everything().find(|entry| entry.id == id)
     }
 
-    /// All sets, by cluster, then scale.
+    /// The sets that interpolate, by cluster.
+    #[must_use]
+    pub fn interpolators(&self) -> Vec<ModelSet> {
+        let mut clusters: Vec<&str> = self.interpolators.iter().map(|entry| entry.cluster.as_str()).collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        let set = |cluster: &str| {
+            let own = self.interpolators.iter().filter(|entry| entry.cluster == cluster);
+            let mut entries: Vec<Arc<ModelEntry>> = own.cloned().collect();
+            entries.sort_by_key(|entry| entry.tier);
+            ModelSet::new(cluster.to_owned(), 2, entries)
+        };
+        clusters.into_iter().map(set).collect()
+    }
+
+    /// All sets that enlarge, by cluster, then scale.
     #[must_use]
     pub fn sets(&self) -> Vec<ModelSet> {
         let mut places: Vec<(&str, u32)> =
@@ -194,7 +234,7 @@ impl Catalogue {
         places.into_iter().filter_map(|(cluster, scale)| self.find(cluster, scale)).collect()
     }
 
-    /// The set of one cluster and scale.
+    /// The set that enlarges content of one cluster by one scale.
     #[must_use]
     pub fn find(&self, cluster: &str, scale: u32) -> Option<ModelSet> {
         let mut entries: Vec<Arc<ModelEntry>> = self
@@ -210,7 +250,7 @@ impl Catalogue {
     /// Reads every model's file and says whether it is the one that is meant, in the catalogue's order.
     #[must_use]
     pub fn verify(&self) -> Vec<(Arc<ModelEntry>, DigestState)> {
-        self.entries.iter().map(|entry| (Arc::clone(entry), entry.digest_state())).collect()
+        self.everything().map(|entry| (Arc::clone(entry), entry.digest_state())).collect()
     }
 
     /// The bytes of a model, verified: see [`ModelEntry::read_verified`].

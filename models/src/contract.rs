@@ -16,6 +16,17 @@ use std::fmt;
 ///
 /// Values are the video's own 8-bit luma code values, in whatever range (limited or full) the stream declares; the
 /// network neither expands nor clips it to one. Scaling to floating point, rounding and saturation are inside the network.
+/// **Contract 2**: two frames in, the one half way between them out. Names are fixed; H and W are even, 64 at least.
+///
+/// | tensor | name | type | shape |
+/// |---|---|---|---|
+/// | inputs | `previous`, `next` | uint8 | `[1, 1, H, W]` luma |
+/// | inputs | `previous_chroma`, `next_chroma` | uint8 | `[1, 2, H/2, W/2]`, U before V |
+/// | outputs | `middle`, `middle_chroma` | uint8 | as the inputs |
+/// | output | `mismatch` | float32 | `[1]`: mean luma difference of the two frames as moved, in code values |
+///
+/// Dimensions may be named `height`, `width`, `chroma_height`, `chroma_width`, so that a session can be made for one size. Where
+/// both frames are equal around a place the middle is equal too, bit for bit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TensorContract {
     /// The contract's number in the catalogue.
@@ -46,8 +57,10 @@ impl ElementType {
 }
 
 impl TensorContract {
-    /// The only version there is so far.
+    /// The version for networks that enlarge.
     pub const VERSION: u32 = 1;
+    /// The version for networks that interpolate.
+    pub const INTERPOLATION_VERSION: u32 = 2;
     /// Name of the input unless the catalogue says otherwise.
     pub const DEFAULT_INPUT: &'static str = "luma";
     /// Name of the output unless the catalogue says otherwise.

@@ -22,9 +22,11 @@ const CLUSTER_LIMIT_BYTES: usize = 32;
 pub struct ModelEntry {
     /// Unique in the catalogue, as `generic-x2-s` (`[a-z0-9_-]`).
     pub id: String,
+    /// What it does.
+    pub task: Task,
     /// The kind of content it was trained on (`[a-z0-9_]`); `generic` is for all.
     pub cluster: String,
-    /// How many times wider and higher its output is (2 to 4).
+    /// How many times wider and higher its output is (2 to 4); how many pictures there are for one (2) if it interpolates.
     pub scale: u32,
     /// Its place on the scale from cheap to dear.
     pub tier: Tier,
@@ -46,6 +48,37 @@ pub struct ModelEntry {
     pub record: Option<PathBuf>,
     /// What the evaluation command measured.
     pub measured: Measured,
+}
+
+/// What a network does to pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Enlarges one.
+    #[default]
+    Upscale,
+    /// Makes the one between two.
+    Interpolate,
+}
+
+impl Task {
+    /// The metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Upscale => "upscale",
+            Self::Interpolate => "interpolate",
+        }
+    }
+
+    /// The contract that its networks keep.
+    #[must_use]
+    pub fn contract(self) -> u32 {
+        match self {
+            Self::Upscale => TensorContract::VERSION,
+            Self::Interpolate => TensorContract::INTERPOLATION_VERSION,
+        }
+    }
 }
 
 /// A model's place among those of its cluster and scale, cheap to dear.
@@ -149,6 +182,9 @@ pub enum EntryFault {
     /// The scale is not one the enhancer has.
     #[error("scale {0} is not 2, 3 or 4")]
     Scale(i64),
+    /// A model that interpolates makes two pictures of one, and nothing else.
+    #[error("scale {0} is not 2, the only one there is for interpolation")]
+    Factor(i64),
     /// The tier is not known.
     #[error("tier {0:?} is not s, m, l, v10, v15 or v20")]
     Tier(String),
@@ -156,7 +192,9 @@ pub enum EntryFault {
     #[error("sha256 {0:?} is not 64 hexadecimal digits")]
     Digest(String),
     /// The contract is not one this version knows.
-    #[error("contract {0} is unknown; this version knows contract 1")]
+    #[error(
+        "contract {0} is not its task's; this version knows contract 1 for upscaling and 2 for interpolation"
+    )]
     Contract(i64),
     /// A path leads out of the catalogue's directory.
     #[error("{field} {path:?} must be a relative path below the catalogue's directory")]
@@ -184,6 +222,8 @@ pub enum EntryFault {
 #[derive(Deserialize)]
 pub(crate) struct RawEntry {
     id: String,
+    #[serde(default)]
+    task: Task,
     cluster: String,
     scale: i64,
     tier: String,
@@ -238,9 +278,15 @@ impl RawEntry {
             .ok()
             .filter(|scale| (2..=4).contains(scale))
             .ok_or(EntryFault::Scale(self.scale))?;
-        if self.contract != i64::from(TensorContract::VERSION) {
+        if self.contract != i64::from(self.task.contract()) {
             return Err(EntryFault::Contract(self.contract));
         }
+        let (input, output) = match self.task {
+            Task::Upscale => (tensor("input", self.input)?, tensor("output", self.output)?),
+            Task::Interpolate if scale != 2 => return Err(EntryFault::Factor(self.scale)),
+            // Their names are the contract's.
+            Task::Interpolate => ("previous".to_owned(), "middle".to_owned()),
+        };
         self.measured.check()?;
         Ok(ModelEntry {
             tier: self.tier.parse().map_err(|UnknownTier| EntryFault::Tier(self.tier))?,
@@ -248,16 +294,12 @@ impl RawEntry {
             sha256: self.sha256.parse().map_err(|_| EntryFault::Digest(self.sha256))?,
             int8: self.int8.map(|int8| int8.check(directory)).transpose()?,
             parameters: self.parameters,
-            contract: TensorContract {
-                version: TensorContract::VERSION,
-                input: tensor("input", self.input)?,
-                output: tensor("output", self.output)?,
-                scale,
-            },
+            contract: TensorContract { version: self.task.contract(), input, output, scale },
             training_data: self.training_data,
             record: self.record.map(|record| below(directory, "record", &record)).transpose()?,
             measured: self.measured,
             id,
+            task: self.task,
             cluster,
             scale,
             licence,

@@ -14,6 +14,7 @@ mod description;
 mod digest;
 mod entry;
 mod int8;
+mod interpolation;
 mod set;
 mod watch;
 
@@ -24,8 +25,9 @@ pub use description::{
     ContractDescription, Dimension, Int8Description, ModelDescription, SetDescription, TensorDescription,
 };
 pub use digest::{DigestError, DigestState, MODEL_LIMIT_BYTES, NotADigest, Sha256};
-pub use entry::{EntryFault, Measured, ModelEntry, Tier, UnknownTier};
+pub use entry::{EntryFault, Measured, ModelEntry, Task, Tier, UnknownTier};
 pub use int8::Int8File;
+pub use interpolation::{Interpolation, Interpolator, UnknownInterpolator};
 pub use set::ModelSet;
 pub use watch::{Poll, Watch, WatchEvent};
 

@@ -47,6 +47,34 @@ fn zoo(catalogue: &str, ids: &[&str]) -> TempDir {
     directory
 }
 
+/// An entry that interpolates.
+fn between(id: &str, cluster: &str, tier: &str) -> String {
+    entry(id, cluster, 2, tier).replace("contract = 1", "contract = 2\ntask = \"interpolate\"")
+}
+
+#[test]
+fn what_interpolates_is_kept_apart_from_what_enlarges() {
+    let text = entry("generic-x2-s", "generic", 2, "s")
+        + &between("generic-i2-s", "generic", "s")
+        + &between("game-i2-m", "game", "m")
+        + &between("game-i2-s", "game", "s")
+        + &between("game-i2-s2", "game", "s")
+        + &between("odd", "game", "l").replace("scale = 2", "scale = 3");
+    let directory = zoo(&text, &["generic-x2-s", "generic-i2-s", "game-i2-m", "game-i2-s"]);
+    let catalogue = Catalogue::load(directory.path()).unwrap();
+    let rejected: Vec<_> = catalogue.rejected().iter().map(|rejected| rejected.fault.clone()).collect();
+    assert_eq!(rejected, [EntryFault::DuplicatePlace("game-i2-s".into()), EntryFault::Factor(3)]);
+    assert_eq!((catalogue.entries().len(), catalogue.sets().len()), (1, 1));
+    let sets = catalogue.interpolators();
+    let said: Vec<_> = sets.iter().map(|set| (set.cluster(), set.entries().len())).collect();
+    assert_eq!(said, [("game", 2), ("generic", 1)]);
+    assert_eq!((sets[0].entries()[0].tier, sets[0].entries()[0].task), (Tier::Small, Task::Interpolate));
+    assert_eq!(catalogue.verify().len(), 4);
+    assert!(catalogue.verify().iter().all(|(_, state)| *state == DigestState::Verified));
+    assert!(catalogue.by_id("game-i2-m").is_some());
+    assert_eq!(catalogue.up_to("generic-x2-s").unwrap().interpolators().len(), 2, "they go along");
+}
+
 #[test]
 fn a_catalogue_is_read() {
     let directory = zoo(&entry("generic-x2-s", "generic", 2, "s"), &["generic-x2-s"]);
@@ -87,7 +115,9 @@ fn bad_entries_take_no_others_down() {
         (spoil("bad.onnx", ""), "must be a relative path below"),
         (spoil("bad.onnx", "."), "must be a relative path below"),
         (spoil("records/bad.md", "../bad.md"), "record \"../bad.md\" must be"),
-        (spoil("contract = 1", "contract = 2"), "contract 2 is unknown"),
+        (spoil("contract = 1", "contract = 2"), "contract 2 is not its task's"),
+        (spoil("contract = 1", "contract = 1\ntask = \"interpolate\""), "contract 1 is not its task's"),
+        (spoil("contract = 1", "contract = 1\ntask = \"colourise\""), "cannot be read: unknown variant"),
         (spoil("id = \"bad\"", "id = \"Bad!\""), "id \"Bad!\" must be 1 to 64 bytes of [a-z0-9_-]"),
         (
             spoil("cluster = \"sport\"", "cluster = \"a-b\""),

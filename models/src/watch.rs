@@ -166,8 +166,7 @@ impl Poll {
     }
 
     fn marks(&self, catalogue: &Catalogue) -> Marks {
-        let named =
-            catalogue.entries().iter().flat_map(|entry| files(entry)).map(|(path, _)| path.to_owned());
+        let named = catalogue.everything().flat_map(|entry| files(entry)).map(|(path, _)| path.to_owned());
         let own = COMPANIONS.iter().chain(&[FILE_NAME]).map(|name| self.directory.join(name));
         named
             .chain(own)
@@ -203,11 +202,7 @@ fn load(directory: &Path) -> Result<Catalogue, CatalogueError> {
 
 fn is_whole(catalogue: &Catalogue, contents: &Contents) -> bool {
     let holds = |path: &Path| contents.get(path).copied().flatten();
-    catalogue
-        .entries()
-        .iter()
-        .flat_map(|entry| files(entry))
-        .all(|(path, digest)| holds(path) == Some(digest))
+    catalogue.everything().flat_map(|entry| files(entry)).all(|(path, digest)| holds(path) == Some(digest))
 }
 
 /// An entry's files, and what they must hash to.

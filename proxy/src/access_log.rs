@@ -3,7 +3,7 @@
 //! A slow disk or a blocked pipe must not hold up a player. Requests hand a record to a bounded queue; when that is
 //! full the record is dropped and counted.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -27,7 +27,10 @@ pub struct Record {
     pub time: SystemTime,
     /// The request's id, also in the answer's `X-Request-Id`.
     pub id: String,
-    /// The client's address.
+    /// The trace's id, where it is traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The client's address; behind a trusted proxy the one that it forwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
     /// `GET`, ...
@@ -49,6 +52,9 @@ pub struct Record {
     pub kind: &'static str,
     /// See [`crate::metrics::Outcome`].
     pub outcome: &'static str,
+    /// The limit that it met, if it did; see [`crate::limits::Limit`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limited: Option<&'static str>,
     /// What made an enhanced object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
@@ -80,7 +86,10 @@ impl AccessLog {
     /// When the thread cannot be started.
     pub fn to(out: impl Write + Send + 'static, dropped: IntCounter) -> std::io::Result<Self> {
         let (queue, records) = sync_channel(QUEUE_LIMIT);
-        thread::Builder::new().name("acuity-log".to_owned()).spawn(move || write_all(&records, out))?;
+        thread::Builder::new().name("acuity-log".to_owned()).spawn({
+            let dropped = dropped.clone();
+            move || write_all(&records, out, &dropped)
+        })?;
         Ok(Self { queue: Some(queue), dropped })
     }
 
@@ -99,29 +108,42 @@ impl AccessLog {
     }
 }
 
-fn write_all(records: &Receiver<Record>, out: impl Write) {
+fn write_all(records: &Receiver<Record>, out: impl Write, dropped: &IntCounter) {
     let mut out = BufWriter::with_capacity(64 << 10, out);
+    let mut went_well = true;
     while let Ok(first) = records.recv() {
-        if write_one(&mut out, &first).is_err() {
-            return;
-        }
+        let mut written = write_one(&mut out, &first);
         // While this thread sleeps, handing a record over wakes nobody: under load that would cost more than the record.
         thread::sleep(GATHER);
-        while let Ok(record) = records.try_recv() {
-            if write_one(&mut out, &record).is_err() {
-                return;
-            }
+        while written.is_ok()
+            && let Ok(record) = records.try_recv()
+        {
+            written = write_one(&mut out, &record);
         }
-        if out.flush().is_err() {
-            return;
+        let failed_at_record = written.is_err();
+        match written.and_then(|()| out.flush()) {
+            // Nobody reads any more: the edge serves on without a log.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return,
+            Err(error) => {
+                // A full disk, most likely. What does not fit is lost and counted, and lines go on when there is room again.
+                if failed_at_record {
+                    dropped.inc();
+                }
+                if went_well {
+                    tracing::error!(%error, "the access log cannot be written: records are lost until it can");
+                }
+                went_well = false;
+            }
+            Ok(()) => went_well = true,
         }
     }
 }
 
-/// An error means that nobody reads any more (a closed pipe): the edge serves on without a log.
+/// All of a line or nothing: after an error the next line begins where a line begins.
 fn write_one(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *out, record)?;
-    out.write_all(b"\n")
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    out.write_all(&line)
 }
 
 fn timestamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -134,7 +156,8 @@ fn timestamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, mpsc};
     use std::time::UNIX_EPOCH;
 
     use super::*;
@@ -143,6 +166,7 @@ mod tests {
         Record {
             time: UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
             id: "7f".to_owned(),
+            trace_id: None,
             client: Some(IpAddr::from([192, 0, 2, 1])),
             method: "GET".to_owned(),
             protocol: "h2",
@@ -153,6 +177,7 @@ mod tests {
             seconds: 0.25,
             kind: "segment",
             outcome: "hit",
+            limited: None,
             made_by: None,
             user_agent: Some("a \"quoted\"\nagent".to_owned()),
             error: None,
@@ -193,6 +218,57 @@ mod tests {
         assert_eq!(lines[1]["path"], "/b.ts");
         assert_eq!(lines[1]["client"], "192.0.2.1");
         assert!(lines[1].get("host").is_none());
+    }
+
+    #[test]
+    fn a_full_disk_costs_records_and_whole_lines_go_on_after_it() {
+        struct Disk {
+            full: Arc<AtomicBool>,
+            written: mpsc::Sender<Vec<u8>>,
+        }
+        impl Write for Disk {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                if self.full.load(Ordering::SeqCst) {
+                    return Err(ErrorKind::StorageFull.into());
+                }
+                // a disk gives up in the middle of things
+                let part = bytes.len().min(1000);
+                let _ = self.written.send(bytes[..part].to_vec());
+                Ok(part)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (sender, written) = mpsc::channel();
+        let full = Arc::new(AtomicBool::new(true));
+        let dropped = counter();
+        let disk = Disk { full: Arc::clone(&full), written: sender };
+        let log = AccessLog::to(disk, dropped.clone()).unwrap();
+        // far more than is buffered
+        for _ in 0..2000 {
+            log.write(record("/while-full.ts"));
+        }
+        for _ in 0..500 {
+            if dropped.get() > 0 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!(dropped.get() > 0);
+        full.store(false, Ordering::SeqCst);
+        for _ in 0..10 {
+            log.write(record("/after.ts"));
+        }
+        drop(log);
+        let text: Vec<u8> = written.iter().flatten().collect();
+        let lines: Vec<serde_json::Value> = String::from_utf8(text)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.iter().filter(|line| line["path"] == "/after.ts").count(), 10);
+        assert_eq!(lines.len() as u64 + dropped.get(), 2010, "each is written or counted");
     }
 
     #[test]

@@ -7,10 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use acuity_playlist::media::{MediaPlaylist, Segment};
+use acuity_playlist::uri::RESERVED_PREFIX;
+use acuity_playlist::{Found, RenditionToken, uri};
+use opentelemetry::trace::FutureExt as _;
+
 use crate::cache::store::Object;
-use crate::hls::media::{MediaPlaylist, Segment};
-use crate::hls::uri::RESERVED_PREFIX;
-use crate::hls::{Found, RenditionToken, uri};
 use crate::metrics::Kind;
 use crate::playlists::Playlists;
 use crate::produce::Producer;
@@ -56,7 +58,7 @@ impl Ahead {
             return;
         }
         let (ahead, wanted) = (self.clone(), wanted.clone());
-        tokio::spawn(async move { ahead.launch(wanted).await });
+        tokio::spawn(async move { ahead.launch(wanted).await }.with_current_context());
     }
 
     /// A player that asked for `asked_path` (below the token) says what it will ask for next (CMCD `nor`). A stranger's word: it is read
@@ -70,7 +72,7 @@ impl Ahead {
             return;
         }
         let (ahead, wanted) = (self.clone(), wanted.clone());
-        tokio::spawn(async move {
+        let work = async move {
             let lists_it = |playlist: &MediaPlaylist| playlist.find(&next.path_and_query) != Found::None;
             let found = ahead.playlists.media_that(&wanted.site, &wanted.token.playlist, lists_it).await;
             let Ok(playlist) = found else { return };
@@ -80,7 +82,8 @@ impl Ahead {
                 Found::Map(_) | Found::None => None,
             };
             let _ = ahead.producer.launch(&next, media.unwrap_or_default(), false);
-        });
+        };
+        tokio::spawn(work.with_current_context());
     }
 
     fn wanted(&self, near: &Wanted, path: &str) -> Option<Wanted> {

@@ -2,64 +2,69 @@
 //!
 //! No part reads the environment or finds another part by itself; what depends on what is to be read here.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use acuity_config::{AccessLog as AccessLogTarget, ClusterChoice, Config, ModelsConfig};
-use acuity_enhancer::{Enhancer, Keeping, Readiness, StartError};
-use acuity_models::{Catalogue, Watch, WatchEvent};
+use acuity_config::{AccessLog as AccessLogTarget, Config};
+use acuity_enhancer::Readiness;
+use acuity_models::Catalogue;
+use acuity_workers::{Engine, EngineError};
+use arc_swap::ArcSwap;
 use prometheus::Registry;
+use tokio::runtime::Handle;
 
 use crate::access_log::AccessLog;
-use crate::ahead::Ahead;
-use crate::assigner::Assigner;
+use crate::admin::AdminToken;
+use crate::cache::depot::{Depot, DepotFault};
+use crate::cache::purge::Order;
 use crate::cache::store::Store;
-use crate::cli::with_causes;
-use crate::cluster::{Assign, Told, uses_models};
-use crate::guard::Guard;
+use crate::cluster::uses;
 use crate::guard::instruments::Instruments;
-use crate::inputs::Inputs;
-use crate::journey::enhanced::EnhancedJourney;
 use crate::journey::models::ModelJourney;
-use crate::journey::playlist::PlaylistJourney;
-use crate::looks::Appearances;
+use crate::limits;
+use crate::limits::clients::Clients;
 use crate::metrics::Metrics;
-use crate::origin::Origins;
-use crate::peers::Peers;
-use crate::planner::Planner;
-use crate::playlists::Playlists;
-use crate::probes::Probes;
-use crate::produce::{Parts, Producer};
+use crate::nodes::{Nodes, NodesFault, Reached};
+use crate::produce::Floor;
+use crate::reload::{self, Reloader};
 use crate::request_id::RequestIds;
-use crate::site::Sites;
+use crate::secret::SecretFault;
+use crate::setup::{Lasting, Setup};
+use crate::signed::RouteKeys;
+use crate::signed::keys::KeyFault;
+use crate::status::Status;
+use crate::switches::Switches;
+use crate::traces::{TraceFault, Traces};
 
 /// Everything a running edge shares between requests.
 pub struct App {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// Routing.
-    pub sites: Arc<Sites>,
-    /// Where passed-through requests go.
-    pub peers: Peers,
-    /// Playlists outside the edge's own prefix.
-    pub playlist_journey: PlaylistJourney,
-    /// Everything below a token.
-    pub enhanced_journey: EnhancedJourney,
+    /// What follows from the configuration.
+    now: Arc<ArcSwap<Setup>>,
     /// The networks themselves.
     pub models: ModelJourney,
+    /// What operators show, if anything.
+    pub admin_token: Option<AdminToken>,
+    /// What each client has in hand.
+    pub clients: Arc<Clients>,
     /// Instruments.
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
+    /// Which requests are traced.
+    pub traces: Traces,
+    /// What is remembered for who looks at the status page.
+    pub status: Status,
     /// Request ids.
     pub request_ids: RequestIds,
-    enhancer: Enhancer,
-    store: Store,
-    producer: Producer,
-    guard: Guard,
+    /// Routes that were switched off by hand.
+    pub switches: Switches,
+    /// What outlives configurations.
+    pub(crate) lasting: Lasting,
+    pub(crate) reloader: Reloader,
+    pub(crate) reloads: reload::Instruments,
     in_progress: Arc<AtomicUsize>,
-    /// Ends with the rest.
-    _watch: Option<Watch>,
+    leaving: AtomicBool,
 }
 
 /// Why the parts could not be built.
@@ -67,7 +72,7 @@ pub struct App {
 pub enum AppError {
     /// The enhancer does not start.
     #[error(transparent)]
-    Enhancer(#[from] StartError),
+    Engine(#[from] EngineError),
     /// Metrics were registered twice.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -77,116 +82,147 @@ pub enum AppError {
     /// The access log's thread cannot be started.
     #[error("cannot start the access log: {0}")]
     Log(#[source] std::io::Error),
-    /// The thread that watches the models' directory cannot be started.
-    #[error("cannot watch the models' directory: {0}")]
-    Watch(#[source] std::io::Error),
+    /// Secrets that sign URLs cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
+    Keys(Vec<KeyFault>),
+    /// Segments cannot be kept below memory as the configuration says.
+    #[error(transparent)]
+    Depot(#[from] DepotFault),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TraceFault),
+    /// The other nodes cannot be joined as the configuration says.
+    #[error(transparent)]
+    Nodes(#[from] NodesFault),
+    /// The operators' token cannot be used.
+    #[error("admin.token_file {} {fault}", file.display())]
+    Token {
+        /// Its file.
+        file: std::path::PathBuf,
+        /// Why.
+        fault: SecretFault,
+    },
 }
 
 impl App {
-    /// Builds everything and starts the enhancer's threads; models are loaded behind (see [`App::readiness`]).
+    /// Builds everything and starts the enhancer: its threads, or its workers (`workers`: what is started
+    /// as `acuity worker`, and where they are watched). Models are loaded behind (see [`App::readiness`]).
     ///
     /// # Errors
     /// ONNX Runtime or a thread is not to be had.
-    pub fn new(config: Config, catalogue: Arc<Catalogue>) -> Result<Self, AppError> {
-        let config = Arc::new(config);
+    pub fn new(
+        config: Config,
+        catalogue: Arc<Catalogue>,
+        reloader: Reloader,
+        workers: (PathBuf, &Handle),
+    ) -> Result<Self, AppError> {
+        let keys = RouteKeys::load(&config.routes).map_err(AppError::Keys)?;
+        let admin_token = config.admin.token_file.as_deref().map(|file| {
+            AdminToken::read(file).map_err(|fault| AppError::Token { file: file.to_owned(), fault })
+        });
+        let admin_token = admin_token.transpose()?;
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::register(&registry)?);
+        let clients = Arc::new(Clients::new(&config.limits, limits::Instruments::register(&registry)?));
         let access_log = match config.log.access {
             AccessLogTarget::Off => AccessLog::off(metrics.access_log_dropped.clone()),
             AccessLogTarget::Stdout => {
                 AccessLog::to(std::io::stdout(), metrics.access_log_dropped.clone()).map_err(AppError::Log)?
             }
         };
-        let bases = config.routes.iter().map(|route| &route.origin);
-        let origins = Arc::new(Origins::new(config.origin.clone(), bases, Arc::clone(&metrics))?);
-        let keeping = Keeping { retire_after: config.models.retire_after, ..Keeping::default() };
-        let enhancer = Enhancer::start_keeping(&config.enhancer, Arc::clone(&catalogue), &registry, keeping)?;
-        let sites = Arc::new(Sites::new(&config.routes));
-        let playlists = Playlists::new(Arc::clone(&origins), Arc::clone(&sites), config.cache.clone());
-        let inputs = Inputs::new(Arc::clone(&origins), Arc::clone(&sites), &config);
-        let probes = Probes::new(playlists.clone(), inputs.clone(), config.enhancer.clone(), &config.cache);
-        let assigner = assigner(&config);
-        let assign = assigner.clone().map(|assigner| assigner as Arc<dyn Assign>);
-        let appearances = Appearances::new(assign, playlists.clone(), inputs.clone(), &config.cache);
-        let guard = Guard::new(
-            config.guard.clone(),
-            playlists.clone(),
-            inputs.clone(),
-            enhancer.clone(),
-            Instruments::register(&registry)?,
-        );
-        let watch = uses_models(&config.routes)
-            .then(|| watch(&config.models, catalogue, enhancer.clone(), (assigner, appearances.clone())))
-            .transpose()
-            .map_err(AppError::Watch)?;
-        let store = Store::new(config.cache.budget_bytes);
-        let producer = Producer::new(Parts {
-            config: Arc::clone(&config),
-            playlists: playlists.clone(),
-            inputs,
-            sites: Arc::clone(&sites),
-            enhancer: enhancer.clone(),
-            store: store.clone(),
-            guard: guard.clone(),
+        let traces = Traces::start(&config, &registry, workers.1)?;
+        let engine = Engine::start(&config, uses(&config.routes), catalogue, workers, &registry)?;
+        let lasting = Lasting {
             metrics: Arc::clone(&metrics),
+            engine: engine.clone(),
+            store: store(&config),
+            depot: depot(&config, &registry)?,
+            nodes: nodes(&config, &registry)?,
+            floor: Floor::new(config.enhancer.lanes),
+            switches: Switches::default(),
+            guard_instruments: Instruments::register(&registry)?,
+        };
+        let reloads = reload::Instruments::register(&registry)?;
+        let setup = Setup::new(config, keys, &lasting, None)?;
+        let now = Arc::new(ArcSwap::from_pointee(setup));
+        let told = Arc::downgrade(&now);
+        // Playlists follow by themselves: each asks what there is.
+        engine.on_change(move || {
+            if let Some(now) = told.upgrade() {
+                now.load().forget_clusters();
+            }
         });
-        let route_origins: Arc<[String]> =
-            config.routes.iter().map(|route| route.origin.to_string()).collect();
-        let reach = config.enhancer.look_ahead;
-        let ahead = Ahead::new(playlists.clone(), producer.clone(), Arc::clone(&sites), route_origins, reach);
-        let planner = Planner {
-            probes,
-            appearances,
-            enhancer: enhancer.clone(),
-            probe_timeout: config.origin.probe_timeout,
-            guard: guard.clone(),
-            metrics: Arc::clone(&metrics),
-            told: Told::default(),
-        };
-        let playlist_journey = PlaylistJourney::new(playlists.clone(), planner);
-        let enhanced_journey = EnhancedJourney {
-            config: Arc::clone(&config),
-            sites: Arc::clone(&sites),
-            playlists,
-            store: store.clone(),
-            producer: producer.clone(),
-            ahead,
-            metrics: Arc::clone(&metrics),
-        };
         Ok(Self {
-            peers: Peers::new(&config.origin),
-            sites,
-            playlist_journey,
-            enhanced_journey,
-            models: ModelJourney { enhancer: enhancer.clone() },
+            admin_token,
+            clients,
+            now,
+            models: ModelJourney { engine },
             metrics,
             access_log,
+            traces,
+            status: Status::default(),
             request_ids: RequestIds::default(),
-            enhancer,
-            store,
-            producer,
-            guard,
+            switches: lasting.switches.clone(),
+            lasting,
+            reloader,
+            reloads,
             in_progress: Arc::default(),
-            _watch: watch,
-            config,
+            leaving: AtomicBool::new(false),
         })
+    }
+
+    /// What requests that begin now are answered by.
+    #[must_use]
+    pub fn setup(&self) -> Arc<Setup> {
+        self.now.load_full()
+    }
+
+    /// Answers requests by `setup` from now on. Reads the clusters' files if streams are to be assigned and were not before: a fraction of
+    /// a second.
+    pub(crate) fn enter(&self, setup: Setup) {
+        if let Err(error) = self.lasting.engine.use_for(uses(&setup.config.routes)) {
+            tracing::error!(%error, "the models' directory is not watched");
+        }
+        self.clients.take(&setup.config.limits);
+        setup.enter();
+        self.lasting.nodes.take(setup.config.nodes.as_ref());
+        let setup = Arc::new(setup);
+        let before = self.now.swap(Arc::clone(&setup));
+        if !Arc::ptr_eq(before.origins(), setup.origins()) {
+            before.origins().stop();
+            setup.origins().start();
+        }
+    }
+
+    /// Starts what works in the background. Within the runtime that serves.
+    pub fn start(&self) {
+        self.lasting.depot.start();
+        self.setup().origins().start();
+        self.lasting.nodes.start();
     }
 
     /// Whether segments are being made; red until every model is loaded and warmed.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        self.enhancer.readiness()
+        self.lasting.engine.readiness()
     }
 
     /// All metrics in Prometheus' text format.
-    #[must_use]
-    pub fn metrics_text(&self) -> String {
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.metrics.cache_bytes.set(gauge(self.store.bytes()));
-        self.metrics.cache_entries.set(gauge(self.store.entries()));
-        self.metrics.flights.set(gauge(self.producer.in_flight() as u64));
-        self.guard.show();
+    pub async fn metrics_text(&self) -> String {
+        self.show().await;
         self.metrics.text()
+    }
+
+    /// Brings gauges up to date.
+    pub async fn show(&self) {
+        self.lasting.engine.refresh().await;
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.lasting.nodes.show_copies(self.lasting.store.copies_bytes());
+        self.metrics.cache_bytes.set(gauge(self.lasting.store.bytes()));
+        self.metrics.cache_entries.set(gauge(self.lasting.store.entries()));
+        let setup = self.setup();
+        self.metrics.flights.set(gauge(setup.in_flight() as u64));
+        setup.guard.show();
     }
 
     /// Counts a request as in progress until the guard is dropped.
@@ -202,10 +238,65 @@ impl App {
         self.in_progress.load(Ordering::Acquire)
     }
 
-    /// Stops the enhancer: what waits is refused, what is in hand is finished.
-    pub fn shutdown(&self) {
-        self.enhancer.shutdown();
+    /// Forgets what `order` means, what is being made of it included; and what was fetched from origins, all of it, because it is made
+    /// of that and is fetched again in a moment. Waits some seconds at most, until the depot remembers it. `by`: the metric's label.
+    pub async fn purge(&self, order: &Order, by: &str) -> Purged {
+        let in_flight = self.lasting.floor.purge(order);
+        self.setup().forget_sources();
+        let (objects, bytes) = self.lasting.store.forget(order);
+        self.metrics.purges.with_label_values(&[by]).inc();
+        self.metrics.purged_objects.inc_by(objects);
+        // After memory, and by its time: what a flight from before could still have handed on is meant too.
+        let outlasts_restart = self.lasting.depot.forget(order).await;
+        tracing::info!(?order, objects, bytes, in_flight, ?outlasts_restart, "purged");
+        Purged { objects, bytes, in_flight, outlasts_restart }
     }
+
+    /// Forgets what came from other nodes while these were still being told to forget it.
+    pub(crate) fn purge_copies(&self, order: &Order) {
+        self.lasting.floor.purge(order);
+        self.lasting.store.forget_copies(order);
+    }
+
+    /// Has the other nodes forget what this one has. Twice, because a node that was told early may have had a copy from one that was told
+    /// late.
+    pub async fn purge_others(&self, order: &Order) -> Option<Reached> {
+        let first = self.lasting.nodes.purge(order, false).await?;
+        self.purge_copies(order);
+        self.lasting.nodes.purge(order, true).await;
+        Some(first)
+    }
+
+    /// The edge is going to stop: load balancers are told, and connections are not kept for another request.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Stops the enhancer: what waits is refused, what is in hand in this process is finished, workers end.
+    pub fn shutdown(&self) {
+        self.lasting.engine.shutdown();
+    }
+}
+
+/// What a purge found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Purged {
+    /// Objects that were in memory.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that were being made, and are not kept.
+    pub in_flight: usize,
+    /// Whether what lies below memory stays forgotten after a restart. `false`: not yet, as it could not be written; it is tried again.
+    /// Nothing where nothing lies there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlasts_restart: Option<bool>,
 }
 
 /// A request in progress.
@@ -217,36 +308,43 @@ impl Drop for InProgress {
     }
 }
 
-/// What finds clusters by looks, if any route wants it.
-fn assigner(config: &Config) -> Option<Arc<Assigner>> {
-    let wanted = config.routes.iter().any(|route| route.cluster == ClusterChoice::Auto);
-    wanted.then(|| {
-        let assigner = Assigner::new(config.models.directory.clone(), config.enhancer.clone());
-        assigner.load();
-        Arc::new(assigner)
-    })
+/// Where segments are kept below memory, if anywhere.
+fn depot(config: &Config, registry: &Registry) -> Result<Depot, DepotFault> {
+    if config.cache.depot.is_none() {
+        return Ok(Depot::default());
+    }
+    let [settings, identity] = identity(config)?;
+    Depot::new(&config.cache, [settings.as_slice(), &identity], registry)
 }
 
-/// Watches the models' directory and hands what changes to the enhancer. Playlists follow by themselves: each asks the
-/// enhancer what there is.
-fn watch(
-    config: &ModelsConfig,
-    current: Arc<Catalogue>,
-    enhancer: Enhancer,
-    (assigner, appearances): (Option<Arc<Assigner>>, Appearances),
-) -> std::io::Result<Watch> {
-    Watch::start(&config.directory, current, config.watch_interval, move |event| match event {
-        WatchEvent::Changed(catalogue) => {
-            tracing::info!(models = catalogue.entries().len(), "the models have changed");
-            enhancer.install(catalogue);
-            if let Some(assigner) = &assigner {
-                assigner.load();
-            }
-            appearances.forget();
-        }
-        WatchEvent::Kept(error) => {
-            let error = with_causes(&error);
-            tracing::error!(%error, "the models stay as they were: the catalogue cannot be read");
-        }
-    })
+/// The other nodes, if there are any.
+fn nodes(config: &Config, registry: &Registry) -> Result<Nodes, NodesFault> {
+    let Some(nodes) = &config.nodes else { return Ok(Nodes::default()) };
+    let [settings, identity] = identity(config)?;
+    Nodes::new(nodes, [settings.as_slice(), &identity], registry)
+}
+
+fn store(config: &Config) -> Store {
+    match &config.nodes {
+        Some(nodes) => Store::with_copies(config.cache.budget_bytes, nodes.hot_share, nodes.hot_for),
+        None => Store::new(config.cache.budget_bytes),
+    }
+}
+
+/// What decides, beside tokens, which segments belong into one stream.
+fn identity(config: &Config) -> Result<[Vec<u8>; 2], acuity_enhancer::EnhanceError> {
+    let enhancer = &config.enhancer;
+    // Not what networks run on: providers differ by rounding.
+    let settings = format!(
+        "{:?} {} {:?} {} {:?} {} {:?} {:?}",
+        enhancer.preset,
+        enhancer.crf,
+        enhancer.precision,
+        enhancer.detail_share,
+        enhancer.detail_share_of,
+        enhancer.still_limit,
+        enhancer.gpu.precision,
+        enhancer.gpu.encoder,
+    );
+    Ok([settings.into_bytes(), acuity_enhancer::stream_identity(enhancer)?])
 }

@@ -1,6 +1,7 @@
 //! A request as the journeys see it: method, headers, site and path, read once.
 
 use acuity_config::RouteConfig;
+use acuity_playlist::uri::split_query;
 use http::header::{
     HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE, USER_AGENT,
 };
@@ -8,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
 use crate::client::{CMCD_HEADERS, ClientFacts};
-use crate::hls::uri::split_query;
+use crate::limits::clients::Client;
 use crate::site::Site;
 
 /// What a client asked for.
@@ -22,6 +23,10 @@ pub struct Asked<'a> {
     pub site: Site,
     /// The raw query, CMCD in it.
     pub query: Option<&'a str>,
+    /// The begin of every URL that the client is to ask for, where its own was signed: `/~acuity/signed/...`, no final slash.
+    pub signed_prefix: Option<String>,
+    /// Whose request it is, for what it causes.
+    pub client: Client,
     /// Whether an answer may have no length that is known beforehand (HTTP/1.1 and later).
     pub takes_chunks: bool,
 }
@@ -32,7 +37,16 @@ impl<'a> Asked<'a> {
     pub fn new(request: &'a RequestHeader, site: Site, path_and_query: &'a str) -> Self {
         let takes_chunks = request.version >= Version::HTTP_11;
         let query = split_query(path_and_query).1;
-        Self { method: &request.method, headers: &request.headers, site, query, takes_chunks }
+        let (signed_prefix, client) = (None, Client::default());
+        Self {
+            method: &request.method,
+            headers: &request.headers,
+            site,
+            query,
+            signed_prefix,
+            client,
+            takes_chunks,
+        }
     }
 
     /// Whether the begin of an object serves: all of it is wanted, on no condition that its end would decide.
@@ -67,6 +81,13 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn gets_enhanced(&self, route: &RouteConfig) -> bool {
         self.with_client(|client| client.gets_enhanced(route))
+    }
+
+    /// Whether `route` has renditions of more pictures a second for this client, if it gets enhanced ones at all.
+    #[must_use]
+    pub fn gets_frame_rate(&self, route: &RouteConfig) -> bool {
+        let rules = route.frame_rate.as_ref().map(|policy| &policy.not_for);
+        rules.is_some_and(|rules| rules.is_empty() || !self.with_client(|client| client.is_one_of(rules)))
     }
 }
 

@@ -5,8 +5,8 @@
 //! are read leniently: what cannot be read is skipped, a number may be written as a string. It is stripped from
 //! everything that names a resource ([`strip_cmcd`]): it changes with every request.
 
-use crate::hls::uri;
 use acuity_config::{CmcdCondition, EnhanceFor, NamedMatch, RouteConfig, WeakRule};
+use acuity_playlist::uri;
 use std::collections::BTreeMap;
 
 /// Where CMCD is in headers. Which header holds which key is the player's affair.
@@ -53,13 +53,13 @@ impl<'a> ClientFacts<'a> {
     pub fn gets_enhanced(&self, route: &RouteConfig) -> bool {
         match route.enhance {
             EnhanceFor::All => true,
-            EnhanceFor::Weak => self.is_weak(&route.weak),
-            EnhanceFor::None => false,
+            EnhanceFor::Weak => self.is_one_of(&route.weak),
+            EnhanceFor::None | EnhanceFor::Off => false,
         }
     }
 
     /// Whether any rule holds; a rule holds if all its conditions do.
-    pub fn is_weak(&self, rules: &[WeakRule]) -> bool {
+    pub fn is_one_of(&self, rules: &[WeakRule]) -> bool {
         rules.iter().any(|rule| {
             let WeakRule { user_agent, header, query, cmcd } = rule;
             user_agent.as_ref().is_none_or(|pattern| pattern.is_match(self.user_agent))

@@ -137,12 +137,12 @@ fn rules_tell_the_weak() {
         (WeakRule { user_agent: user_agent("Tizen"), query: named("device", "old"), ..rule() }, true),
     ] {
         let facts = ClientFacts::new(Some(query), &header);
-        assert_eq!(facts.is_weak(std::slice::from_ref(&rule)), weak, "{rule:?}");
+        assert_eq!(facts.is_one_of(std::slice::from_ref(&rule)), weak, "{rule:?}");
     }
     let facts = ClientFacts::new(None, &|_| None);
-    assert!(!facts.is_weak(&[]));
+    assert!(!facts.is_one_of(&[]));
     assert!(
-        facts.is_weak(&[WeakRule { user_agent: user_agent("^$"), ..rule() }]),
+        facts.is_one_of(&[WeakRule { user_agent: user_agent("^$"), ..rule() }]),
         "no User-Agent is an empty one"
     );
     let mut route = RouteConfig::to(acuity_config::Url::parse("http://o.example").unwrap());

@@ -11,9 +11,12 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use acuity_config::{ClusterChoice, RouteConfig};
+use acuity_enhancer::OfferedInterpolator;
+use acuity_playlist::token::{CLUSTER_BYTES_MAX, GENERIC_CLUSTER, PLAIN_CLUSTER};
+use acuity_workers::{Engine, Uses};
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
-use crate::hls::token::{CLUSTER_BYTES_MAX, GENERIC_CLUSTER, PLAIN_CLUSTER};
 use crate::plan::ModelChoice;
 
 /// `DATA-ID` by which an origin names a stream's cluster in its multivariant playlist.
@@ -24,6 +27,13 @@ pub trait Assign: Send + Sync {
     /// The cluster of a source, from the clear bytes of one segment and of the initialisation section that goes with it; `None`
     /// where nothing is near. Called on a thread that may be kept busy, once for each source as long as it is remembered.
     fn cluster_of(&self, init: Option<&[u8]>, segment: Bytes) -> Option<String>;
+}
+
+impl Assign for Engine {
+    fn cluster_of(&self, init: Option<&[u8]>, segment: Bytes) -> Option<String> {
+        let init = init.map(Bytes::copy_from_slice);
+        Handle::current().block_on(Engine::cluster_of(self, init, segment))
+    }
 }
 
 /// What a stream looks like.
@@ -74,7 +84,7 @@ impl By {
 pub enum Fallback {
     /// It is what it was meant to be.
     None,
-    /// The cluster that was named has no usable model of any scale the route allows.
+    /// The cluster that was named has no usable model, of any scale the route allows or between pictures.
     NoModel,
     /// Its looks are not known yet.
     Late,
@@ -148,6 +158,15 @@ pub fn uses_models(routes: &[RouteConfig]) -> bool {
     !routes.iter().all(plain)
 }
 
+/// What the enhancer is there for with these routes.
+#[must_use]
+pub fn uses(routes: &[RouteConfig]) -> Uses {
+    Uses {
+        models: uses_models(routes),
+        looks: routes.iter().any(|route| route.cluster == ClusterChoice::Auto),
+    }
+}
+
 /// What is done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
@@ -161,16 +180,27 @@ pub struct Settled {
     pub without_model: Option<String>,
 }
 
-/// Whether there is anything to assign a stream to: a cluster of its own at a scale the route allows.
+/// The clusters that have something of their own for a route: a network that enlarges by one of `scales`, or one that makes
+/// pictures between others, where these are asked for.
 #[must_use]
-pub fn may_assign(route: &RouteConfig, models: &[ModelChoice]) -> bool {
-    route.cluster == ClusterChoice::Auto
-        && models.iter().any(|set| set.cluster != GENERIC_CLUSTER && route.scales.contains(&set.scale))
+pub fn usable(
+    models: &[ModelChoice],
+    scales: &[u32],
+    interpolators: &[OfferedInterpolator],
+) -> BTreeSet<String> {
+    let enlarge = models.iter().filter(|set| scales.contains(&set.scale)).map(|set| &set.cluster);
+    enlarge.chain(interpolators.iter().map(|set| &set.cluster)).cloned().collect()
 }
 
-/// The cluster to use, of those that have models at one of `scales`. `looks` counts only where nobody has named one.
+/// Whether there is anything to assign a stream to: a cluster of its own among those that are usable.
 #[must_use]
-pub fn settle(named: Option<Named>, looks: Looks, models: &[ModelChoice], scales: &[u32]) -> Settled {
+pub fn may_assign(route: &RouteConfig, usable: &BTreeSet<String>) -> bool {
+    route.cluster == ClusterChoice::Auto && usable.iter().any(|cluster| cluster != GENERIC_CLUSTER)
+}
+
+/// The cluster to use, of those that are usable. `looks` counts only where nobody has named one.
+#[must_use]
+pub fn settle(named: Option<Named>, looks: Looks, usable: &BTreeSet<String>) -> Settled {
     let generic = |by, fallback, without_model| Settled {
         by,
         cluster: GENERIC_CLUSTER.to_owned(),
@@ -183,8 +213,7 @@ pub fn settle(named: Option<Named>, looks: Looks, models: &[ModelChoice], scales
         (None, Looks::Unlike) => return generic(By::Generic, Fallback::None, None),
         (None, Looks::Late) => return generic(By::Generic, Fallback::Late, None),
     };
-    let usable = |set: &ModelChoice| set.cluster == cluster && scales.contains(&set.scale);
-    if cluster == PLAIN_CLUSTER || cluster == GENERIC_CLUSTER || models.iter().any(usable) {
+    if cluster == PLAIN_CLUSTER || cluster == GENERIC_CLUSTER || usable.contains(&cluster) {
         return Settled { by, cluster, fallback: Fallback::None, without_model: None };
     }
     generic(by, Fallback::NoModel, Some(cluster))

@@ -55,7 +55,7 @@ fn the_order_of_decision() {
         (route("auto", &[]), "/a.m3u8", Some("auto"), None, like(), (By::Auto, "bbb")),
     ] {
         let stream = Stream { host: "", path, playlist, header };
-        let settled = settle(named(&route, stream), looks, &models, &[2]);
+        let settled = settle(named(&route, stream), looks, &usable(&models, &[2], &[]));
         assert_eq!((settled.by, settled.cluster.as_str()), expected, "{path} {playlist:?} {header:?}");
         assert_eq!(settled.fallback, Fallback::None);
     }
@@ -95,7 +95,7 @@ fn what_has_no_model_is_generic_and_says_so() {
         (name(By::Rule, "generic"), Looks::Unlike, &[4], (By::Rule, "generic", Fallback::None)),
         (name(By::Rule, "plain"), Looks::Unlike, &[4], (By::Rule, "plain", Fallback::None)),
     ] {
-        let settled = settle(named.clone(), looks, &models, scales);
+        let settled = settle(named.clone(), looks, &usable(&models, scales, &[]));
         assert_eq!(
             (settled.by, settled.cluster.as_str(), settled.fallback),
             expected,
@@ -128,13 +128,21 @@ fn origins_names_are_bounded() {
 
 #[test]
 fn looks_matter_only_where_there_is_something_to_be_like() {
-    let generic = sets(&[("generic", 2)]);
+    let generic = usable(&sets(&[("generic", 2)]), &[2], &[]);
     let both = sets(&[("generic", 2), ("freedoom", 3)]);
     assert!(!may_assign(&route("auto", &[]), &generic));
-    assert!(!may_assign(&route("auto", &[]), &both), "not at this scale");
-    let three = RouteConfig { scales: vec![2, 3], ..route("auto", &[]) };
-    assert!(may_assign(&three, &both));
-    assert!(!may_assign(&RouteConfig { scales: vec![2, 3], ..route("sport", &[]) }, &both));
+    assert!(!may_assign(&route("auto", &[]), &usable(&both, &[2], &[])), "not at this scale");
+    assert!(may_assign(&route("auto", &[]), &usable(&both, &[2, 3], &[])));
+    assert!(!may_assign(&route("sport", &[]), &usable(&both, &[2, 3], &[])));
+    let between = OfferedInterpolator {
+        cluster: "traffic".to_owned(),
+        digest: "01234567".to_owned(),
+        models: Vec::new(),
+    };
+    let usable = usable(&sets(&[("generic", 2)]), &[2], &[between]);
+    assert!(may_assign(&route("auto", &[]), &usable), "one that only interpolates is one");
+    let settled = settle(None, Looks::Like("traffic".to_owned()), &usable);
+    assert_eq!((settled.cluster.as_str(), settled.fallback), ("traffic", Fallback::None));
 }
 
 #[test]

@@ -3,45 +3,54 @@
 //! Everything that the edge answers itself is answered in `request_filter`, which may wait; pingora's body filters may not,
 //! and no processor time is spent in either. What the edge does not answer goes on to the origin, streamed by pingora.
 
+mod out;
+mod pass;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use acuity_playlist::RenditionToken;
+use acuity_playlist::model_path::ModelPath;
+use acuity_playlist::uri::{RESERVED_PREFIX, path_and_query_of, split_query};
 use async_trait::async_trait;
-use http::header::{CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue, Method, Version};
+use bytes::Bytes;
+use http::header::{HOST, LOCATION, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use opentelemetry::trace::FutureExt as _;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use url::Url;
 
-use crate::access_log::Record;
 use crate::app::{App, InProgress};
 use crate::asked::{Asked, authority};
-use crate::cache::flow::{FlowEnd, FlowReader};
 use crate::client::strip_cmcd;
-use crate::hls::uri::{RESERVED_PREFIX, path_and_query_of, split_query};
 use crate::journey::End;
-use crate::metrics::{Kind, Outcome};
-use crate::model_path::ModelPath;
+use crate::limits::Limit;
+use crate::limits::admission::{self, Admitted};
+use crate::limits::line::Line;
+use crate::metrics::{Ended, Kind, Outcome};
 use crate::peers::host_header;
 use crate::request_id::X_REQUEST_ID;
 use crate::respond::cache_status::CacheStatus;
-use crate::respond::{self, Answer, cors};
+use crate::respond::{self, Answer, cors, inner};
 use crate::route::HlsRoute;
+use crate::setup::Setup;
+use crate::signed;
+use crate::signed::request::{authorise, drop_headers_with};
 use crate::site::Site;
-use http::StatusCode;
+use crate::traces;
+use out::{ended, note_stream, record, send};
+use pass::{FULL, Pass, status_of};
 
 /// A client that reads slower than this holds memory for nothing: no rendition plays at 64 kbit/s.
 const MIN_SEND_BYTES_PER_SECOND: usize = 8 << 10;
 
 /// How long a client's connection may lie idle. Players ask every few seconds.
-const KEEPALIVE_SECONDS: u64 = 75;
+pub(crate) const KEEPALIVE_SECONDS: u64 = 75;
 
-/// Times a request that was not yet sent is tried at the origin's next address.
-const CONNECT_ATTEMPTS: usize = 2;
-
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -55,21 +64,22 @@ pub struct Edge {
 pub struct Context {
     started: Instant,
     began: SystemTime,
-    id: String,
+    id: Arc<str>,
     kind: Kind,
     outcome: Outcome,
+    first_byte_seconds: Option<f64>,
     made_by: Option<Arc<str>>,
     error: Option<String>,
     pass: Option<Pass>,
-    connect_attempts: usize,
+    /// The signature that the request came with.
+    signature: Option<String>,
+    /// What was in force when it began.
+    setup: Arc<Setup>,
+    admitted: Admitted,
+    trace: traces::Request,
+    /// The rendition that it is for.
+    stream: Option<(Site, Arc<RenditionToken>)>,
     _in_progress: InProgress,
-}
-
-/// Where a request goes on to.
-struct Pass {
-    site: Site,
-    edge_path: String,
-    url: Url,
 }
 
 impl Edge {
@@ -81,8 +91,8 @@ impl Edge {
 
     /// Answers the request, or says where it goes.
     async fn answer(&self, request: &RequestHeader, context: &mut Context) -> Option<Box<Answer>> {
-        let app = &*self.app;
-        let site = app.sites.site(authority(&request.headers, &request.uri));
+        let (app, setup) = (&*self.app, Arc::clone(&context.setup));
+        let site = setup.sites.site(authority(&request.headers, &request.uri));
         let raw = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let reads = matches!(request.method, Method::GET | Method::HEAD);
         if request.method == Method::OPTIONS
@@ -90,22 +100,36 @@ impl Edge {
         {
             return Some(Box::new(respond::preflight(&request.headers)));
         }
-        let asked = Asked::new(request, site.clone(), raw);
-        let end = match HlsRoute::classify(raw) {
+        let (signature, raw) = match signed::take(raw) {
+            Some((signature, rest)) => (Some(signature), Cow::Owned(rest)),
+            None => (None, Cow::Borrowed(raw)),
+        };
+        let classified = HlsRoute::classify(&raw);
+        if let Err(why) = authorise(&setup.keys, &setup.sites, &site, signature.as_deref(), &classified) {
+            app.metrics.signature_refusals.with_label_values(&[why.label()]).inc();
+            return Some(refused(request, StatusCode::FORBIDDEN, &why.to_string()));
+        }
+        let mut asked = Asked::new(request, site.clone(), &raw);
+        asked.client = context.admitted.client.clone();
+        asked.signed_prefix = signature.as_deref().map(signed::url_prefix);
+        context.signature = signature;
+        let end = match classified {
             HlsRoute::Malformed(why) => {
                 return Some(refused(request, StatusCode::BAD_REQUEST, &why.to_string()));
             }
-            HlsRoute::Model(path) => return Some(self.model(request, path.filter(|_| reads))),
+            HlsRoute::Model(path) => return Some(self.model(request, path.filter(|_| reads)).await),
             HlsRoute::Enhanced { token, path_and_query } if reads => {
-                app.enhanced_journey.answer(&asked, *token, &path_and_query).await
+                let token = Arc::new(*token);
+                context.stream = Some((site.clone(), Arc::clone(&token)));
+                setup.enhanced_journey.answer(&asked, token, &path_and_query).await
             }
             HlsRoute::Plain { path_and_query } if reads && names_playlist(&path_and_query) => {
-                let route = app
+                let route = setup
                     .sites
                     .find(&site, &path_and_query)
-                    .and_then(|found| app.config.routes.get(found.route));
+                    .and_then(|found| setup.config.routes.get(found.route));
                 match route {
-                    Some(route) => app.playlist_journey.answer(&asked, route, &path_and_query).await,
+                    Some(route) => setup.playlist_journey.answer(&asked, route, &path_and_query).await,
                     None => End::Pass { path_and_query },
                 }
             }
@@ -117,10 +141,11 @@ impl Edge {
             End::Answer(answer) => Some(answer),
             End::Pass { path_and_query } => {
                 let edge_path = strip_cmcd(&path_and_query);
-                let Some(found) = app.sites.find(&site, &edge_path) else {
+                let Some(found) = setup.sites.find(&site, &edge_path) else {
                     return Some(refused(request, StatusCode::NOT_FOUND, "no route leads there"));
                 };
-                context.pass = Some(Pass { site, edge_path, url: found.origin_url });
+                let tries = setup.origins().tries(found.route, &found.origin_url, reads);
+                context.pass = Some(Pass::new(site, edge_path, tries));
                 None
             }
         }
@@ -128,9 +153,19 @@ impl Edge {
 }
 
 impl Edge {
+    /// An edge that is going to stop ends its connections with an answer that says so.
+    fn part_with(&self, session: &mut Session) {
+        if self.app.is_leaving() {
+            session.set_keepalive(None);
+        }
+    }
+
     /// A network, or what describes one.
-    fn model(&self, request: &RequestHeader, path: Option<ModelPath>) -> Box<Answer> {
-        let answer = path.and_then(|path| self.app.models.answer(&request.method, &request.headers, &path));
+    async fn model(&self, request: &RequestHeader, path: Option<ModelPath>) -> Box<Answer> {
+        let answer = match path {
+            Some(path) => self.app.models.answer(&request.method, &request.headers, &path).await,
+            None => None,
+        };
         answer
             .map_or_else(|| refused(request, StatusCode::NOT_FOUND, "no such model is in use here"), Box::new)
     }
@@ -151,43 +186,90 @@ impl ProxyHttp for Edge {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
+        Line::request();
         Context {
             started: Instant::now(),
             began: SystemTime::now(),
-            id: String::new(),
+            id: "".into(),
             kind: Kind::Pass,
             outcome: Outcome::Passed,
+            first_byte_seconds: None,
             made_by: None,
             error: None,
             pass: None,
-            connect_attempts: 0,
+            signature: None,
+            setup: self.app.setup(),
+            admitted: Admitted::default(),
+            trace: traces::Request::default(),
+            stream: None,
             _in_progress: self.app.begin(),
         }
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        context.id = self.app.request_ids.of(&session.req_header().headers);
+        context.id = self.app.request_ids.of(&session.req_header().headers).into();
         session.set_min_send_rate(Some(MIN_SEND_BYTES_PER_SECOND));
         if session.get_keepalive() == Some(0) {
             session.set_keepalive(Some(KEEPALIVE_SECONDS));
         }
         // A copy, because a session cannot be lent to another thread while the answer is being made.
         let request = session.req_header().clone();
-        match self.answer(&request, context).await {
+        let config = Arc::clone(&context.setup.config);
+        let limits = &config.limits;
+        session.set_read_timeout(Some(limits.header_timeout));
+        session.set_total_drain_timeout(Some(limits.header_timeout));
+        // HTTP/1 has the least rate above and the connection's own watch; in HTTP/2 a stream can be stalled by itself.
+        session.set_write_timeout(Some(limits.stall_timeout));
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+        context.trace = self.app.traces.begin(&request.headers, peer, &context.id);
+        let (admitted, admission) = context.setup.admission.admit(&self.app.clients, &request, peer);
+        context.admitted = admitted;
+        if let Err(answer) = admission {
+            if context.admitted.met.is_some_and(Limit::is_size) {
+                // The rest of it is not read.
+                session.set_keepalive(None);
+            }
+            return send(session, context, *answer, request.method == Method::HEAD).await.map(|()| true);
+        }
+        let behalf = context.trace.context();
+        match self.answer(&request, context).with_context(behalf).await {
             Some(answer) => {
+                self.part_with(session);
                 send(session, context, *answer, request.method == Method::HEAD).await.map(|()| true)
             }
             None => Ok(false),
         }
     }
 
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        let (bytes, started) = (body.as_ref().map_or(0, Bytes::len), context.started);
+        let counted = context.setup.admission.body(&self.app.clients, &mut context.admitted, bytes, started);
+        // Whose fault it is, and the status, is in the limit that was met.
+        counted.map_err(|limit| Error::explain(ErrorType::Custom("limited"), limit.label()))
+    }
+
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        let Some(pass) = &context.pass else { return Err(Error::new_in(ErrorType::InternalError)) };
-        let peer = self.app.peers.of(&pass.url, context.connect_attempts).await;
-        peer.map(Box::new).map_err(|error| {
-            context.error = Some(error.to_string());
-            Error::because(ErrorType::ConnectError, "resolving the origin", error).into_up()
-        })
+        let Some(pass) = &mut context.pass else { return Err(Error::new_in(ErrorType::InternalError)) };
+        loop {
+            let Some((url, address, patience)) = pass.place().await else { return Err(Error::new_up(FULL)) };
+            let peer = context.setup.peers.of(url, address, patience);
+            let error = match peer.with_context(context.trace.context()).await {
+                Ok(peer) => return Ok(Box::new(peer)),
+                Err(error) => error,
+            };
+            let words = error.to_string();
+            let error = Error::because(ErrorType::ConnectError, "resolving the origin", error).into_up();
+            if !pass.cannot_connect(&error) {
+                context.error = Some(words);
+                return Err(error);
+            }
+        }
     }
 
     async fn upstream_request_filter(
@@ -197,14 +279,18 @@ impl ProxyHttp for Edge {
         context: &mut Context,
     ) -> Result<()> {
         let Some(pass) = &context.pass else { return Ok(()) };
-        let uri = path_and_query_of(&pass.url).parse();
+        let uri = path_and_query_of(pass.url()).parse();
         upstream.set_uri(
             uri.map_err(|error| Error::because(ErrorType::InternalError, "the origin's path", error))?,
         );
         let asked_host =
             authority(&session.req_header().headers, &session.req_header().uri).map(str::to_owned);
-        upstream.insert_header(HOST, host_header(&pass.url))?;
-        upstream.insert_header(X_REQUEST_ID, context.id.as_str())?;
+        upstream.insert_header(HOST, host_header(pass.url()))?;
+        upstream.insert_header(X_REQUEST_ID, &*context.id)?;
+        context.trace.pass(upstream, pass.url())?;
+        if let Some(signature) = &context.signature {
+            drop_headers_with(upstream, signature);
+        }
         if let Some(host) = asked_host {
             upstream.insert_header(FORWARDED_HOST, host)?;
         }
@@ -216,12 +302,24 @@ impl ProxyHttp for Edge {
         Ok(())
     }
 
-    async fn response_filter(
+    async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        let Some(pass) = &mut context.pass else { return Ok(()) };
+        pass.answers(session, response.status)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        self.part_with(session);
+        context.first_byte_seconds.get_or_insert(context.started.elapsed().as_secs_f64());
         let mut own = http::HeaderMap::new();
         CacheStatus { outcome: Outcome::Passed, ttl_seconds: None, detail: None }.append_to(&mut own);
         for (name, value) in own {
@@ -229,15 +327,20 @@ impl ProxyHttp for Edge {
                 response.append_header(name, value)?;
             }
         }
-        response.insert_header(X_REQUEST_ID, context.id.as_str())?;
+        response.insert_header(X_REQUEST_ID, &*context.id)?;
         // A redirect within the configured origins stays on the edge.
         let location = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         if let (Some(pass), Some(location)) = (&context.pass, location) {
-            let target = pass.url.join(location).ok();
-            let edge_path = |url: Url| self.app.sites.edge_path_of(&pass.site, url.as_str(), &pass.edge_path);
+            let target = pass.url().join(location).ok();
+            let edge_path =
+                |url: Url| context.setup.sites.edge_path_of(&pass.site, url.as_str(), &pass.edge_path);
             if let Some(path) = target.and_then(edge_path) {
-                response.insert_header(LOCATION, path)?;
+                let prefix = context.signature.as_deref().map(signed::url_prefix).unwrap_or_default();
+                response.insert_header(LOCATION, format!("{prefix}{path}"))?;
             }
+        }
+        for name in inner::withheld(&response.headers, context.admitted.address) {
+            response.remove_header(&name);
         }
         if response.status.is_server_error() {
             context.outcome = Outcome::OriginError;
@@ -252,8 +355,21 @@ impl ProxyHttp for Edge {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        context.connect_attempts += 1;
-        error.set_retry(context.connect_attempts < CONNECT_ATTEMPTS);
+        error.set_retry(context.pass.as_mut().is_some_and(|pass| pass.cannot_connect(&error)));
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        error.retry.decide_reuse(reused);
+        let same = error.retry() && !session.as_ref().retry_buffer_truncated();
+        error.set_retry(context.pass.as_mut().is_some_and(|pass| pass.broke(session, &error, same)));
         error
     }
 
@@ -263,19 +379,36 @@ impl ProxyHttp for Edge {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let status = status_of(error);
+        // A body that met a limit is the client's fault, wherever it was noticed.
+        let limited = context.admitted.met.is_some().then_some(StatusCode::BAD_REQUEST);
+        let status = limited.or_else(|| status_of(error));
         context.error.get_or_insert_with(|| error.to_string());
         let Some(status) = status.filter(|_| session.response_written().is_none()) else {
-            if *error.esource() == ErrorSource::Downstream {
-                context.outcome = Outcome::ClientGone;
-            }
+            let is_clients = *error.esource() == ErrorSource::Downstream;
+            context.outcome = if is_clients { Outcome::ClientGone } else { Outcome::BrokeOff };
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         let headers = session.req_header().headers.clone();
         let head = session.req_header().method == Method::HEAD;
         let reason = context.error.take();
-        tracing::warn!(id = %context.id, status = status.as_u16(), reason, "the origin failed a passed-through request");
-        let answer = respond::origin_fault(&headers, status, Kind::Pass);
+        let answer = match context.admitted.met {
+            Some(limit) => admission::answer(&headers, limit, None),
+            None => {
+                let _behalf = context.trace.context().attach();
+                tracing::warn!(
+                    status = status.as_u16(),
+                    reason,
+                    "the origin failed a passed-through request"
+                );
+                let mut answer = respond::origin_fault(&headers, status, Kind::Pass);
+                if *error.etype() == FULL {
+                    answer.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                }
+                answer
+            }
+        };
+        // The connection ends with this; who is not told would send the next request on it.
+        session.set_keepalive(None);
         // If the client has left meanwhile there is nobody to tell.
         let _ = send(session, context, answer, head).await;
         context.error = reason;
@@ -293,114 +426,30 @@ impl ProxyHttp for Edge {
 
     fn request_summary(&self, session: &Session, context: &Context) -> String {
         let request = session.req_header();
-        format!("{} {} ({})", request.method, request.uri.path(), context.id)
+        format!("{} {} ({})", request.method, signed::redacted(request.uri.path()), context.id)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        Line::rest();
         let seconds = context.started.elapsed().as_secs_f64();
         let bytes = session.body_bytes_sent();
         if error.is_some_and(|error| *error.esource() == ErrorSource::Downstream) {
             context.outcome = Outcome::ClientGone;
         }
         self.app.metrics.origin_bytes.inc_by(session.upstream_body_bytes_received() as u64);
-        self.app.metrics.request(context.kind, context.outcome, seconds, bytes);
+        self.app.metrics.request(&Ended {
+            kind: context.kind,
+            outcome: context.outcome,
+            status: session.response_written().map(|response| response.status),
+            first_byte_seconds: context.first_byte_seconds,
+            seconds,
+            player_bytes: bytes,
+        });
         if self.app.access_log.is_on() {
             self.app.access_log.write(record(session, context, seconds, bytes));
         }
-    }
-}
-
-/// Writes an answer. The whole body is handed over at once: one write for headers, one for all the rest.
-async fn send(session: &mut Session, context: &mut Context, answer: Answer, head: bool) -> Result<()> {
-    let Answer { status, headers, body, flow, kind, outcome, made_by, error, made_seconds } = answer;
-    (context.kind, context.outcome, context.made_by, context.error) = (kind, outcome, made_by, error);
-    let mut header = ResponseHeader::build(status, Some(headers.len() + 4))?;
-    let mut last = None;
-    for (name, value) in headers {
-        last = name.or(last);
-        if let Some(name) = &last {
-            header.append_header(name.clone(), value)?;
-        }
-    }
-    if flow.is_some() {
-        if session.req_header().version == Version::HTTP_11 {
-            header.insert_header(TRANSFER_ENCODING, "chunked")?;
-        }
-    } else if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        header.insert_header(CONTENT_LENGTH, HeaderValue::from(body.len()))?;
-    }
-    header.insert_header(X_REQUEST_ID, context.id.as_str())?;
-    header.insert_header(SERVER_TIMING, server_timing(context.started, made_seconds))?;
-    let ends = head || (body.is_empty() && flow.is_none());
-    session.write_response_header(Box::new(header), ends).await.map_err(|error| error.into_down())?;
-    if let Some(flow) = flow {
-        return send_flow(session, context, flow).await;
-    }
-    if !ends {
-        session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())?;
-    }
-    Ok(())
-}
-
-/// Writes an object as it comes. One that breaks off ends the connection without the mark of an end.
-async fn send_flow(session: &mut Session, context: &mut Context, mut flow: FlowReader) -> Result<()> {
-    loop {
-        match flow.next().await {
-            Ok(piece) => {
-                let written = session.write_response_body(Some(piece), false).await;
-                written.map_err(|error| error.into_down())?;
-            }
-            Err(FlowEnd::Whole) => {
-                return session.write_response_body(None, true).await.map_err(|error| error.into_down());
-            }
-            Err(FlowEnd::Broken) => {
-                context.error = Some("the object broke off while it was being sent".to_owned());
-                return Err(Error::new_in(ErrorType::InternalError));
-            }
-        }
-    }
-}
-
-/// `Server-Timing`: milliseconds in all, and of these in making the object.
-fn server_timing(started: Instant, made_seconds: Option<f64>) -> String {
-    let total = started.elapsed().as_secs_f64() * 1000.0;
-    match made_seconds {
-        Some(seconds) => format!("total;dur={total:.2}, make;dur={:.2}", seconds * 1000.0),
-        None => format!("total;dur={total:.2}"),
-    }
-}
-
-/// The status that an error on the way to the origin gives; `None` if the client is gone.
-fn status_of(error: &Error) -> Option<StatusCode> {
-    match (error.etype(), error.esource()) {
-        (
-            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout | ErrorType::ReadTimedout,
-            ErrorSource::Upstream,
-        ) => Some(StatusCode::GATEWAY_TIMEOUT),
-        (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Some(StatusCode::BAD_REQUEST),
-        (_, ErrorSource::Downstream) => None,
-        _ => Some(StatusCode::BAD_GATEWAY),
-    }
-}
-
-fn record(session: &Session, context: &Context, seconds: f64, bytes: usize) -> Record {
-    let request = session.req_header();
-    let text = |name: HeaderName| Some(request.headers.get(name)?.to_str().ok()?.to_owned());
-    Record {
-        time: context.began,
-        id: context.id.clone(),
-        client: session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip),
-        method: request.method.as_str().to_owned(),
-        protocol: if request.version == Version::HTTP_2 { "h2" } else { "http/1.1" },
-        host: authority(&request.headers, &request.uri).map(str::to_owned),
-        path: request.uri.path().to_owned(),
-        status: session.response_written().map_or(0, |response| response.status.as_u16()),
-        bytes,
-        seconds,
-        kind: context.kind.label(),
-        outcome: context.outcome.label(),
-        made_by: context.made_by.as_deref().map(str::to_owned),
-        user_agent: text(http::header::USER_AGENT),
-        error: context.error.clone(),
+        note_stream(&self.app, session, context, bytes);
+        let mut trace = std::mem::take(&mut context.trace);
+        trace.end(|| ended(session, context, bytes));
     }
 }

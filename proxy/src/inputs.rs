@@ -5,19 +5,21 @@
 //! budget.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use acuity_config::Config;
+use acuity_playlist::media::{Aes128, Map, Segment};
+use acuity_playlist::{ByteRange, Target};
 use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use url::Url;
 
 use crate::crypt::SegmentCipher;
-use crate::hls::media::{Aes128, Map, Segment};
-use crate::hls::{ByteRange, Target};
 use crate::origin::{Fetch, Fetched, OriginError, Origins, Source, Validator};
 use crate::rescue::Trouble;
+use crate::route::RouteMatch;
 use crate::site::{Site, Sites};
 
 /// How long a source object is used again without asking. Short, because nothing tells when it changes.
@@ -34,8 +36,11 @@ const INIT_LIMIT_BYTES: u64 = 1 << 20;
 pub struct Inputs {
     origins: Arc<Origins>,
     sites: Arc<Sites>,
-    kept: Cache<SourceKey, Arc<Source>>,
+    kept: Cache<Arc<SourceKey>, Arc<Source>>,
+    /// How often all was forgotten.
+    forgotten: Arc<AtomicU64>,
     max_segment_bytes: u64,
+    max_segment_seconds: f64,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -61,13 +66,45 @@ impl Inputs {
     pub fn new(origins: Arc<Origins>, sites: Arc<Sites>, config: &Config) -> Self {
         let kept = Cache::builder()
             .max_capacity(config.cache.source_budget_bytes)
-            .weigher(|_: &SourceKey, source: &Arc<Source>| {
+            .weigher(|_: &Arc<SourceKey>, source: &Arc<Source>| {
                 u32::try_from(source.bytes.len() + 512).unwrap_or(u32::MAX)
             })
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(KEPT_FOR)
             .build();
-        Self { origins, sites, kept, max_segment_bytes: config.enhancer.max_segment_bytes }
+        let forgotten = Arc::default();
+        Self {
+            origins,
+            sites,
+            kept,
+            forgotten,
+            max_segment_bytes: config.enhancer.max_segment_bytes,
+            max_segment_seconds: config.enhancer.max_segment_duration.as_secs_f64(),
+        }
+    }
+
+    /// Nothing that was fetched before is used again, what is being fetched now included.
+    pub fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.kept.invalidate_all();
+    }
+
+    /// Keeps what was fetched since `forgotten` was read.
+    fn keep(&self, key: SourceKey, source: Arc<Source>, forgotten: u64) {
+        let key = Arc::new(key);
+        if self.forgotten.load(Ordering::SeqCst) == forgotten {
+            self.kept.insert(Arc::clone(&key), source);
+        }
+        // Between the look and the insertion all may have been forgotten.
+        if self.forgotten.load(Ordering::SeqCst) != forgotten {
+            self.kept.invalidate(&key);
+        }
+    }
+
+    /// Whether a segment is short enough to be one piece of work, as far as its playlist tells.
+    #[must_use]
+    pub fn takes(&self, segment: &Segment) -> bool {
+        segment.duration_seconds <= self.max_segment_seconds
     }
 
     /// The source segment as the origin has it.
@@ -76,6 +113,12 @@ impl Inputs {
     /// [`Trouble::Origin`]; [`Trouble::NotListed`] where the edge may not fetch it.
     pub async fn segment(&self, site: &Site, segment: &Segment) -> Result<Arc<Source>, Trouble> {
         self.fetch(site, &segment.target, segment.byte_range, self.max_segment_bytes).await
+    }
+
+    /// The source segment, if it was fetched a moment ago.
+    pub fn at_hand(&self, site: &Site, segment: &Segment) -> Option<Arc<Source>> {
+        let url = self.place(site, &segment.target).ok()?.origin_url;
+        self.kept.get(&SourceKey { url, range: segment.byte_range })
     }
 
     /// Whether the origin still has the version of the segment that `known` tells of. A new version is kept for the
@@ -90,20 +133,23 @@ impl Inputs {
         range: Option<ByteRange>,
         known: &Validator,
     ) -> Result<bool, Trouble> {
-        let url = self.url(site, target)?;
+        let RouteMatch { route, origin_url: url } = self.place(site, target)?;
         let fetch = Fetch {
             url: &url,
+            route,
+            listed: true,
             range,
             limit_bytes: self.max_segment_bytes,
             unless: known.is_conditional().then_some(known),
             user_agent: None,
             text: false,
         };
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
         match self.origins.fetch(&fetch).await.map_err(Trouble::Origin)? {
             Fetched::NotModified => Ok(true),
             Fetched::New(source) => {
                 let unchanged = source.validator.matches(known);
-                self.kept.insert(SourceKey { url, range }, Arc::from(source));
+                self.keep(SourceKey { url, range }, Arc::from(source), forgotten);
                 Ok(unchanged)
             }
         }
@@ -173,24 +219,35 @@ impl Inputs {
         range: Option<ByteRange>,
         limit_bytes: u64,
     ) -> Result<Arc<Source>, Trouble> {
-        let key = SourceKey { url: self.url(site, target)?, range };
+        let RouteMatch { route, origin_url: url } = self.place(site, target)?;
+        let key = SourceKey { url, range };
         if let Some(source) = self.kept.get(&key) {
             return Ok(source);
         }
-        let fetch = Fetch { url: &key.url, range, limit_bytes, unless: None, user_agent: None, text: false };
+        let fetch = Fetch {
+            url: &key.url,
+            route,
+            listed: true,
+            range,
+            limit_bytes,
+            unless: None,
+            user_agent: None,
+            text: false,
+        };
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
         match self.origins.fetch(&fetch).await.map_err(Trouble::Origin)? {
             Fetched::New(source) => {
                 let source: Arc<Source> = Arc::from(source);
-                self.kept.insert(key, Arc::clone(&source));
+                self.keep(key, Arc::clone(&source), forgotten);
                 Ok(source)
             }
             Fetched::NotModified => Err(Trouble::Origin(OriginError::Range)),
         }
     }
 
-    fn url(&self, site: &Site, target: &Target) -> Result<Url, Trouble> {
+    fn place(&self, site: &Site, target: &Target) -> Result<RouteMatch, Trouble> {
         let path = target.edge().ok_or(Trouble::NotListed)?;
-        self.sites.find(site, path).map(|found| found.origin_url).ok_or(Trouble::NotListed)
+        self.sites.find(site, path).ok_or(Trouble::NotListed)
     }
 }
 

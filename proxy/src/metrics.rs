@@ -1,125 +1,54 @@
 //! The proxy's own instruments. The enhancer registers its own in the same registry.
 //!
-//! Every label value comes from an enum or a table in this program, or from the operator's own catalogue: no URL, host or
+//! Every label value comes from an enum or a table in this program, or from the operator's own catalogue or configuration: no stranger's URL, host or
 //! session id ever becomes one, so that the number of series is fixed whatever clients and origins do.
 
 use acuity_enhancer::{FallbackReason, Unsupported};
+use acuity_playlist::PlaylistKind;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-/// What a request was for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A playlist outside the edge's own prefix that turned out to be multivariant.
-    Multivariant,
-    /// Any other playlist.
-    Media,
-    /// An enhanced segment.
-    Segment,
-    /// An enhanced rendition's initialisation segment.
-    Init,
-    /// A network's file or its description.
-    Model,
-    /// Anything passed through.
-    Pass,
-    /// A CORS preflight answered here.
-    Preflight,
-    /// A request that the edge refuses itself (no route, bad path).
-    Refused,
-}
+mod labels;
 
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 8] = [
-        Self::Multivariant,
-        Self::Media,
-        Self::Segment,
-        Self::Init,
-        Self::Model,
-        Self::Pass,
-        Self::Preflight,
-        Self::Refused,
-    ];
+use crate::origin::OriginError;
+use crate::origin::instruments::Instruments;
+use crate::process::Process;
+use crate::signed::Refused;
+use crate::status::Recent;
+use crate::wanted::Wanted;
 
-    /// The metric label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Multivariant => "multivariant",
-            Self::Media => "media",
-            Self::Segment => "segment",
-            Self::Init => "init",
-            Self::Model => "model",
-            Self::Pass => "pass",
-            Self::Preflight => "preflight",
-            Self::Refused => "refused",
-        }
-    }
-}
+pub use labels::{Kind, Outcome};
 
-/// What came of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// From the cache, without asking anybody.
-    Hit,
-    /// From the cache, after the origin said that it is still true.
-    Revalidated,
-    /// Made for this request.
-    Made,
-    /// Made for a request that came earlier and was still waiting.
-    Joined,
-    /// The source's own bytes, because enhancement was not possible.
-    SourceBytes,
-    /// From the cache although out of date, because the origin is out.
-    Stale,
-    /// Streamed from the origin.
-    Passed,
-    /// Answered at the edge without origin or cache.
-    Local,
-    /// An error of the origin's, passed on.
-    OriginError,
-    /// The client left before its answer was complete.
-    ClientGone,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 10] = [
-        Self::Hit,
-        Self::Revalidated,
-        Self::Made,
-        Self::Joined,
-        Self::SourceBytes,
-        Self::Stale,
-        Self::Passed,
-        Self::Local,
-        Self::OriginError,
-        Self::ClientGone,
-    ];
-
-    /// The metric label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Revalidated => "revalidated",
-            Self::Made => "made",
-            Self::Joined => "joined",
-            Self::SourceBytes => "source_bytes",
-            Self::Stale => "stale",
-            Self::Passed => "passed",
-            Self::Local => "local",
-            Self::OriginError => "origin_error",
-            Self::ClientGone => "client_gone",
-        }
-    }
+/// A request that is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// What it was for.
+    pub kind: Kind,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Status of the answer; none if there was no answer.
+    pub status: Option<StatusCode>,
+    /// From the request's headers to the answer's, if there was one.
+    pub first_byte_seconds: Option<f64>,
+    /// From the request's headers to the answer's end.
+    pub seconds: f64,
+    /// Body bytes sent.
+    pub player_bytes: usize,
 }
 
 /// The instruments.
 pub struct Metrics {
     /// Requests by kind and outcome.
     pub requests: IntCounterVec,
+    /// Answers by kind, class of status, and whose status it is.
+    pub responses: IntCounterVec,
+    /// Seconds from a request's headers to those of its answer, by kind and by whether the cache had it.
+    pub first_byte_seconds: HistogramVec,
     /// Seconds from a request's headers to the end of its answer, by kind and by whether the cache had it.
     pub request_seconds: HistogramVec,
     /// Requests for enhanced objects that the cache answered.
@@ -136,6 +65,10 @@ pub struct Metrics {
     pub origin_bytes: IntCounter,
     /// The edge's own requests to origins.
     pub origin_requests: IntCounterVec,
+    /// What is known of each origin.
+    pub origins: Instruments,
+    /// Names of origins that led only to addresses which they may not lead to.
+    pub origin_addresses_refused: IntCounter,
     /// Body bytes to players.
     pub player_bytes: IntCounterVec,
     /// Enhanced segments that are less than their rendition asked for, by reason.
@@ -148,10 +81,23 @@ pub struct Metrics {
     pub cluster_choices: IntCounterVec,
     /// Segments produced ahead of their request, by what came of it.
     pub ahead: IntCounterVec,
+    /// Playlists that hold more than is read.
+    pub playlists_too_long: IntCounterVec,
+    /// Requests without a good signature, by reason.
+    pub signature_refusals: IntCounterVec,
+    /// Purges, by what they named.
+    pub purges: IntCounterVec,
+    /// Objects that purges removed.
+    pub purged_objects: IntCounter,
+    /// Attempts of another edge to take over that came to nothing.
+    pub handover_failures: IntCounter,
+    /// Requests to the operators' address without its token.
+    pub admin_refusals: IntCounter,
     /// Access log records that were dropped because their writer did not keep up.
     pub access_log_dropped: IntCounter,
-    /// Resident memory of the process.
-    pub resident_bytes: IntGauge,
+    /// The last fall-backs, with what no label may tell.
+    pub recent_fallbacks: Recent,
+    process: Process,
     registry: Registry,
 }
 
@@ -159,10 +105,14 @@ pub struct Metrics {
 const REQUEST_BUCKETS: [f64; 13] =
     [0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// What can come of work ahead.
+const AHEAD_OUTCOMES: [&str; 5] = ["made", "made_and_waited_for", "stored", "source_bytes", "given_up"];
+
 /// What the proxy adds to the enhancer's reasons for a fall-back.
-pub const OWN_FALLBACK_REASONS: [&str; 12] = [
+pub const OWN_FALLBACK_REASONS: [&str; 15] = [
     "queue_full",
     "made_room",
+    "too_late",
     "shutting_down",
     "cancelled",
     "source_unreadable",
@@ -173,6 +123,8 @@ pub const OWN_FALLBACK_REASONS: [&str; 12] = [
     "key_unusable",
     "overloaded",
     "work_lost",
+    "switched_off",
+    "segment_too_long",
 ];
 
 impl Metrics {
@@ -203,19 +155,31 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
-        let request_seconds = HistogramVec::new(
-            HistogramOpts::new("acuity_request_seconds", "From request headers to the answer's end")
-                .buckets(REQUEST_BUCKETS.to_vec()),
-            &["kind", "cached"],
-        )?;
-        registry.register(Box::new(request_seconds.clone()))?;
+        let seconds = |name: &str, help: &str| -> Result<HistogramVec, prometheus::Error> {
+            let options = HistogramOpts::new(name, help).buckets(REQUEST_BUCKETS.to_vec());
+            let histogram = HistogramVec::new(options, &["kind", "cached"])?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok(histogram)
+        };
         let metrics = Self {
             requests: counters(
                 "acuity_requests_total",
                 "Requests by kind and outcome",
                 &["kind", "outcome"],
             )?,
-            request_seconds,
+            responses: counters(
+                "acuity_responses_total",
+                "Answers by kind, class of status (none: there was no answer), and whose status it is",
+                &["kind", "status", "by"],
+            )?,
+            first_byte_seconds: seconds(
+                "acuity_first_byte_seconds",
+                "From request headers to the answer's headers",
+            )?,
+            request_seconds: seconds(
+                "acuity_request_seconds",
+                "From request headers to the answer's end, the transfer to the client included",
+            )?,
             cache_hits: counter("acuity_cache_hits_total", "Enhanced objects answered from memory")?,
             cache_misses: counter("acuity_cache_misses_total", "Enhanced objects that were not in memory")?,
             cache_bytes: gauge("acuity_cache_bytes", "Bytes of enhanced objects in memory")?,
@@ -226,6 +190,11 @@ impl Metrics {
                 "acuity_origin_requests_total",
                 "The edge's own requests to origins",
                 &["outcome"],
+            )?,
+            origins: Instruments::register(registry)?,
+            origin_addresses_refused: counter(
+                "acuity_origin_addresses_refused_total",
+                "Resolutions of origins' names that gave private addresses alone, and were not followed",
             )?,
             player_bytes: counters("acuity_player_bytes_total", "Body bytes sent to players", &["kind"])?,
             fallbacks: counters(
@@ -248,8 +217,36 @@ impl Metrics {
                 &["by", "cluster", "fallback"],
             )?,
             ahead: counters("acuity_ahead_total", "Segments produced ahead of their request", &["outcome"])?,
+            playlists_too_long: counters(
+                "acuity_playlists_too_long_total",
+                "Playlists with more segments or variants than are read, passed through as they came",
+                &["kind"],
+            )?,
+            signature_refusals: counters(
+                "acuity_signature_refusals_total",
+                "Requests refused for want of a good signature, by reason",
+                &["reason"],
+            )?,
+            purges: counters(
+                "acuity_cache_purges_total",
+                "Purges of the cache, by what they named",
+                &["by"],
+            )?,
+            purged_objects: counter(
+                "acuity_cache_purged_objects_total",
+                "Enhanced objects that purges removed from memory",
+            )?,
+            handover_failures: counter(
+                "acuity_handover_failures_total",
+                "Attempts of another edge to take over that came to nothing: this one went on",
+            )?,
+            admin_refusals: counter(
+                "acuity_admin_refusals_total",
+                "Requests to the operators' address that did not show its token",
+            )?,
             access_log_dropped: counter("acuity_access_log_dropped_total", "Access log records dropped")?,
-            resident_bytes: gauge("process_resident_memory_bytes", "Resident memory of the process")?,
+            recent_fallbacks: Recent::default(),
+            process: Process::register(registry)?,
             registry: registry.clone(),
         };
         metrics.show_zeros();
@@ -265,31 +262,71 @@ impl Metrics {
         }
         for kind in Kind::ALL {
             self.player_bytes.with_label_values(&[kind.label()]).inc_by(0);
+            self.requests.with_label_values(&[kind.label(), Outcome::BrokeOff.label()]).inc_by(0);
+            for by in ["origin", "edge"] {
+                self.responses.with_label_values(&[kind.label(), "5xx", by]).inc_by(0);
+            }
+        }
+        for outcome in OriginError::LABELS.into_iter().chain(["ok", "not_modified"]) {
+            self.origin_requests.with_label_values(&[outcome]).inc_by(0);
+        }
+        for kind in [PlaylistKind::Multivariant, PlaylistKind::Media] {
+            self.playlists_too_long.with_label_values(&[kind.label()]).inc_by(0);
+        }
+        for why in Refused::ALL {
+            self.signature_refusals.with_label_values(&[why.label()]).inc_by(0);
+        }
+        for by in ["url", "prefix", "cluster", "all", "node"] {
+            self.purges.with_label_values(&[by]).inc_by(0);
+        }
+        for outcome in AHEAD_OUTCOMES {
+            self.ahead.with_label_values(&[outcome]).inc_by(0);
         }
     }
 
     /// A request is over.
-    pub fn request(&self, kind: Kind, outcome: Outcome, seconds: f64, player_bytes: usize) {
-        let cached = if matches!(outcome, Outcome::Hit) { "yes" } else { "no" };
+    pub fn request(&self, ended: &Ended) {
+        let Ended { kind, outcome, .. } = *ended;
+        let labels = [kind.label(), if matches!(outcome, Outcome::Hit) { "yes" } else { "no" }];
         self.requests.with_label_values(&[kind.label(), outcome.label()]).inc();
-        self.request_seconds.with_label_values(&[kind.label(), cached]).observe(seconds);
-        self.player_bytes.with_label_values(&[kind.label()]).inc_by(player_bytes as u64);
+        self.responses.with_label_values(&[kind.label(), class(ended.status), outcome.by()]).inc();
+        if let Some(seconds) = ended.first_byte_seconds {
+            self.first_byte_seconds.with_label_values(&labels).observe(seconds);
+        }
+        self.request_seconds.with_label_values(&labels).observe(ended.seconds);
+        self.player_bytes.with_label_values(&[kind.label()]).inc_by(ended.player_bytes as u64);
+    }
+
+    /// An object is made by a lesser way, or is the source's bytes.
+    pub fn fell_back(&self, wanted: &Wanted, reason: &'static str) {
+        self.fallbacks.with_label_values(&[reason]).inc();
+        self.recent_fallbacks.fell_back(wanted, reason, SystemTime::now());
+    }
+
+    /// Everything in the registry.
+    #[must_use]
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 
     /// Everything in the registry, in Prometheus' text format.
     #[must_use]
     pub fn text(&self) -> String {
-        self.resident_bytes.set(resident_bytes().unwrap_or(0));
+        self.process.look();
         prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
 }
 
-/// Resident set size from `/proc` (Linux); `None` elsewhere.
-fn resident_bytes() -> Option<i64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: i64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024)
+/// A status' class, as a metric label.
+fn class(status: Option<StatusCode>) -> &'static str {
+    match status.map_or(0, |status| status.as_u16() / 100) {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        5 => "5xx",
+        _ => "none",
+    }
 }
 
 #[cfg(test)]
@@ -301,12 +338,36 @@ mod tests {
     fn the_text_shows_series_before_their_first_event() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
-        metrics.request(Kind::Segment, Outcome::Hit, 0.002, 700);
+        let hit = Ended {
+            kind: Kind::Segment,
+            outcome: Outcome::Hit,
+            status: Some(StatusCode::OK),
+            first_byte_seconds: Some(0.000_7),
+            seconds: 0.002,
+            player_bytes: 700,
+        };
+        metrics.request(&hit);
+        let gone = Ended {
+            kind: Kind::Pass,
+            outcome: Outcome::ClientGone,
+            status: None,
+            first_byte_seconds: None,
+            ..hit
+        };
+        metrics.request(&gone);
         let text = metrics.text();
         for line in [
             "acuity_requests_total{kind=\"segment\",outcome=\"hit\"} 1",
             "acuity_player_bytes_total{kind=\"segment\"} 700",
-            "acuity_player_bytes_total{kind=\"pass\"} 0",
+            "acuity_requests_total{kind=\"segment\",outcome=\"broke_off\"} 0",
+            "acuity_responses_total{by=\"edge\",kind=\"segment\",status=\"2xx\"} 1",
+            "acuity_responses_total{by=\"edge\",kind=\"segment\",status=\"5xx\"} 0",
+            "acuity_responses_total{by=\"edge\",kind=\"pass\",status=\"none\"} 1",
+            "acuity_first_byte_seconds_bucket{cached=\"yes\",kind=\"segment\",le=\"0.0005\"} 0",
+            "acuity_first_byte_seconds_bucket{cached=\"yes\",kind=\"segment\",le=\"0.001\"} 1",
+            "acuity_request_seconds_count{cached=\"no\",kind=\"pass\"} 1",
+            "acuity_origin_requests_total{outcome=\"timeout\"} 0",
+            "acuity_player_bytes_total{kind=\"init\"} 0",
             "acuity_fallbacks_total{reason=\"deadline_short\"} 0",
             "acuity_fallbacks_total{reason=\"queue_full\"} 0",
             "acuity_cache_hits_total 0",

@@ -4,12 +4,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use acuity_config::OriginConfig;
 use moka::sync::Cache;
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 use url::{Host, Url};
+
+use crate::origin::Resolver;
 
 /// How long an address is believed; load balancers in DNS move names within a minute.
 const ADDRESS_TTL: Duration = Duration::from_secs(30);
@@ -19,9 +20,17 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 
 /// Resolves origins.
 pub struct Peers {
+    resolver: Resolver,
     addresses: Cache<String, std::sync::Arc<[SocketAddr]>>,
-    connect_timeout: Duration,
-    read_timeout: Duration,
+}
+
+/// How long an origin is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until the connection stands; as long again for TLS.
+    pub connect: Duration,
+    /// Until the answer begins, and between two parts of it: pingora has one timer for both. A stream that flows may last as long as it likes.
+    pub read: Duration,
 }
 
 /// The origin's name has no address now.
@@ -37,34 +46,31 @@ pub struct Unresolved {
 impl Peers {
     /// Nothing resolved yet.
     #[must_use]
-    pub fn new(config: &OriginConfig) -> Self {
-        Self {
-            addresses: Cache::builder().max_capacity(1024).time_to_live(ADDRESS_TTL).build(),
-            connect_timeout: config.connect_timeout,
-            // Between two reads; a stream that flows may last as long as it likes.
-            read_timeout: config.total_timeout,
-        }
+    pub fn new(resolver: Resolver) -> Self {
+        Self { resolver, addresses: Cache::builder().max_capacity(1024).time_to_live(ADDRESS_TTL).build() }
     }
 
     /// The peer that serves `url`. `attempt`: 0 at first; later ones take the name's next address.
     ///
     /// # Errors
     /// When the name cannot be resolved.
-    pub async fn of(&self, url: &Url, attempt: usize) -> Result<HttpPeer, Unresolved> {
+    pub async fn of(&self, url: &Url, attempt: usize, patience: Patience) -> Result<HttpPeer, Unresolved> {
         let tls = url.scheme() == "https";
         let port = url.port_or_known_default().unwrap_or(if tls { 443 } else { 80 });
         let (address, name) = match url.host() {
             Some(Host::Ipv4(ip)) => (SocketAddr::new(IpAddr::V4(ip), port), ip.to_string()),
             Some(Host::Ipv6(ip)) => (SocketAddr::new(IpAddr::V6(ip), port), ip.to_string()),
-            Some(Host::Domain(name)) => (self.resolve(name, port, attempt).await?, name.to_owned()),
+            Some(Host::Domain(name)) => {
+                (self.resolve(name, port, attempt, patience.connect).await?, name.to_owned())
+            }
             None => return Err(Unresolved { host: String::new(), message: "no host".to_owned() }),
         };
         let mut peer = HttpPeer::new(address, tls, name);
-        peer.options.connection_timeout = Some(self.connect_timeout);
+        peer.options.connection_timeout = Some(patience.connect);
         // TCP and TLS together.
-        peer.options.total_connection_timeout = Some(self.connect_timeout * 2);
-        peer.options.read_timeout = Some(self.read_timeout);
-        peer.options.write_timeout = Some(self.read_timeout);
+        peer.options.total_connection_timeout = Some(patience.connect * 2);
+        peer.options.read_timeout = Some(patience.read);
+        peer.options.write_timeout = Some(patience.read);
         peer.options.idle_timeout = Some(IDLE_FOR);
         if tls {
             peer.options.alpn = ALPN::H2H1;
@@ -74,17 +80,23 @@ impl Peers {
         Ok(peer)
     }
 
-    async fn resolve(&self, name: &str, port: u16, attempt: usize) -> Result<SocketAddr, Unresolved> {
+    async fn resolve(
+        &self,
+        name: &str,
+        port: u16,
+        attempt: usize,
+        limit: Duration,
+    ) -> Result<SocketAddr, Unresolved> {
         let key = format!("{name}:{port}");
         let addresses = match self.addresses.get(&key) {
             Some(addresses) => addresses,
             None => {
                 let unresolved = |message: String| Unresolved { host: name.to_owned(), message };
-                let found = timeout(self.connect_timeout, tokio::net::lookup_host((name, port)))
+                let found = timeout(limit, self.resolver.resolve(name, port))
                     .await
                     .map_err(|_| unresolved("no answer in time".to_owned()))?
                     .map_err(|error| unresolved(error.to_string()))?;
-                let found: std::sync::Arc<[SocketAddr]> = found.collect();
+                let found: std::sync::Arc<[SocketAddr]> = found.into();
                 self.addresses.insert(key, std::sync::Arc::clone(&found));
                 found
             }
@@ -114,12 +126,14 @@ mod tests {
 
     #[tokio::test]
     async fn peers_of_origins() {
-        let peers = Peers::new(&OriginConfig::default());
-        let peer = peers.of(&"http://127.0.0.1:8081/a".parse().unwrap(), 0).await.unwrap();
+        let refused = prometheus::IntCounter::new("refused", "test").unwrap();
+        let peers = Peers::new(Resolver::new(&[], refused));
+        let patience = Patience { connect: Duration::from_secs(2), read: Duration::from_secs(3) };
+        let peer = peers.of(&"http://127.0.0.1:8081/a".parse().unwrap(), 0, patience).await.unwrap();
         assert_eq!(peer._address.to_string(), "127.0.0.1:8081");
-        assert!(peers.of(&"https://[::1]/a".parse().unwrap(), 3).await.is_ok());
-        assert!(peers.of(&"http://localhost:80/".parse().unwrap(), 5).await.is_ok());
-        assert!(peers.of(&"http://no-such-host.invalid/".parse().unwrap(), 0).await.is_err());
+        assert!(peers.of(&"https://[::1]/a".parse().unwrap(), 3, patience).await.is_ok());
+        assert!(peers.of(&"http://localhost:80/".parse().unwrap(), 5, patience).await.is_ok());
+        assert!(peers.of(&"http://no-such-host.invalid/".parse().unwrap(), 0, patience).await.is_err());
     }
 
     #[test]

@@ -17,6 +17,9 @@
 //! - **of the same audio** as a copy of the enhanced variant: the same audio codecs, languages, names and channels,
 //!   whatever the group is called (`aud-lo` and `aud-hi` are one choice; stereo and 5.1 are two).
 //! - **in the same pathway**: content steering moves players between pathways, each must be whole.
+//!
+//! Beside these, where the route says so, a source has renditions of more pictures a second, in its own size or enlarged. They take
+//! nobody's place: they withhold nothing, and are not offered where the origin has the resolution at such a rate itself.
 
 mod audio;
 mod candidates;
@@ -32,15 +35,17 @@ pub use candidates::{CANDIDATES_MAX, Candidate, Candidates, candidates, highest_
 pub use rate::{Peak, VBV_SECONDS, video_rate_cap_kbps};
 pub use refusal::Refusal;
 
-use crate::hls::multivariant::{Insertion, Multivariant, Resolution, Rewrite, SessionModel};
-use crate::hls::token::RenditionToken;
-use crate::model_path::ModelPath;
-use offer::{Offer, copies, offer};
+use acuity_config::FrameRateConfig;
+use acuity_enhancer::OfferedInterpolator;
+use acuity_playlist::model_path::ModelPath;
+use acuity_playlist::multivariant::{Insertion, Multivariant, Resolution, Rewrite, SessionModel};
+use acuity_playlist::token::RenditionToken;
+use offer::{Aim, Offer, copies, offer};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// What a route wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// Enlargements per side that are allowed.
     pub scales: Vec<u32>,
@@ -50,17 +55,29 @@ pub struct Policy {
     pub withhold: bool,
     /// The stream's cluster of models ([`crate::cluster`] decides it); `plain` for the built-in scaler.
     pub cluster: String,
+    /// Renditions of more pictures a second, for this client.
+    pub frame_rate: Option<FrameRateConfig>,
+    /// The model sets that there are for them now.
+    pub interpolators: Vec<OfferedInterpolator>,
 }
 
 impl Policy {
-    /// The policy of a configured route for streams of `cluster`.
-    pub fn of(route: &acuity_config::RouteConfig, cluster: &str) -> Self {
+    /// The policy of a configured route for streams of `cluster`, and a client that gets more pictures a second or does not.
+    pub fn of(route: &acuity_config::RouteConfig, cluster: &str, gets_frame_rate: bool) -> Self {
         Self {
             scales: route.scales.clone(),
             max_source_lines: route.max_source_lines,
             withhold: route.withhold,
             cluster: cluster.to_owned(),
+            frame_rate: route.frame_rate.clone().filter(|_| gets_frame_rate),
+            interpolators: Vec::new(),
         }
+    }
+
+    /// Enlargements that models are needed for.
+    pub fn enlargements(&self) -> BTreeSet<u32> {
+        let faster = self.frame_rate.iter().flat_map(|policy| &policy.scales);
+        self.scales.iter().chain(faster).copied().filter(|scale| *scale > 1).collect()
     }
 }
 
@@ -102,7 +119,7 @@ pub struct SourceFacts {
     /// `EXT-X-TARGETDURATION`, seconds.
     pub target_duration_seconds: f64,
     /// The shortest segment that counts for the peak rate
-    /// ([`counted_segment_seconds`](crate::hls::MediaPlaylist::counted_segment_seconds)), seconds.
+    /// ([`counted_segment_seconds`](acuity_playlist::MediaPlaylist::counted_segment_seconds)), seconds.
     pub shortest_segment_seconds: f64,
 }
 
@@ -165,8 +182,8 @@ pub fn plan(
     let mut fates = vec![Fate::Untried; probed.len()];
     let mut taken = BTreeSet::new();
     let mut offered: Vec<(u64, EnhancedVariant)> = Vec::new();
-    for Way { scale, at, candidate, facts } in ways(playlist, policy, probed) {
-        match offer(playlist, policy, models, candidate, facts, scale, &taken) {
+    for Way { aim, at, candidate, facts } in ways(playlist, policy, probed) {
+        match offer(playlist, policy, models, candidate, facts, aim, &taken) {
             Ok(Offer { place, token, withheld, counterpart }) => {
                 taken.insert(place);
                 let copies = copies(playlist, candidate, facts, &token, &withheld);
@@ -180,8 +197,10 @@ pub fn plan(
             Err(_) => {}
         }
     }
-    // The best source's renditions stand first, and of these the nearest.
-    offered.sort_by_key(|(bandwidth, variant)| (Reverse(*bandwidth), variant.token.scale));
+    // The best source's renditions stand first, of these the source's own rate, and of these the nearest.
+    offered.sort_by_key(|(bandwidth, variant)| {
+        (Reverse(*bandwidth), variant.token.interpolation.is_some(), variant.token.scale)
+    });
     plan.enhanced = offered.into_iter().map(|(_, variant)| variant).collect();
     for ((candidate, probe), fate) in probed.iter().zip(fates) {
         let refusal = match (probe, fate) {
@@ -198,9 +217,9 @@ pub fn plan(
     plan
 }
 
-/// A source and an enlargement.
+/// A source and what is to be made of it.
 struct Way<'a> {
-    scale: u32,
+    aim: Aim,
     /// The candidate's place among those that were probed.
     at: usize,
     candidate: &'a Candidate,
@@ -222,10 +241,13 @@ fn ways<'a>(playlist: &Multivariant, policy: &Policy, probed: &'a [(Candidate, P
         Probe::Ready(facts) => Some((at, candidate, facts)),
         Probe::Refused(_) => None,
     });
-    let of =
-        |(at, candidate, facts)| policy.scales.iter().map(move |&scale| Way { scale, at, candidate, facts });
+    let own = policy.scales.iter().map(|&scale| Aim { scale, faster: false });
+    let faster = policy.frame_rate.iter().flat_map(|policy| &policy.scales);
+    let aims: Vec<Aim> = own.chain(faster.map(|&scale| Aim { scale, faster: true })).collect();
+    let of = |(at, candidate, facts)| aims.iter().map(move |&aim| Way { aim, at, candidate, facts });
     let mut ways: Vec<Way<'a>> = ready.flat_map(of).collect();
-    ways.sort_by_key(|way| (way.scale, Reverse(highest_bandwidth(playlist, way.candidate))));
+    let rank = |aim: Aim| (aim.faster, aim.scale);
+    ways.sort_by_key(|way| (rank(way.aim), Reverse(highest_bandwidth(playlist, way.candidate))));
     ways
 }
 
@@ -241,16 +263,24 @@ impl ServePlan {
                 bandwidth_bps: copy.bandwidth_bps,
                 average_bandwidth_bps: copy.average_bandwidth_bps,
                 video_codec: enhanced.video_codec.clone(),
+                frame_rate_milli: enhanced
+                    .token
+                    .interpolation
+                    .as_ref()
+                    .map(|_| enhanced.token.frame_rate_milli),
             })
         });
+        let faster = self.enhanced.iter().find_map(|enhanced| enhanced.token.interpolation.as_ref());
+        let interpolator = faster.filter(|_| session).map(|interpolation| interpolation.by.to_string());
         let session = if session { self.session() } else { Vec::new() };
-        Rewrite { insertions: insertions.collect(), withheld: self.withheld.clone(), session }
+        Rewrite { insertions: insertions.collect(), withheld: self.withheld.clone(), session, interpolator }
     }
 
     /// The model sets in use, one for each scale, in the order of the renditions.
     fn session(&self) -> Vec<SessionModel> {
         let mut scales = BTreeSet::new();
-        let firsts = self.enhanced.iter().map(|enhanced| &enhanced.token).filter(|t| scales.insert(t.scale));
+        let tokens = self.enhanced.iter().map(|enhanced| &enhanced.token);
+        let firsts = tokens.filter(|token| !token.keeps_size() && scales.insert(token.scale));
         firsts
             .map(|token| SessionModel {
                 scale: token.scale,

@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use acuity_config::RouteConfig;
-use acuity_enhancer::{Enhancer, output_codec_string};
+use acuity_enhancer::{Interpolation, Interpolator, output_codec_string};
+use acuity_playlist::multivariant::Resolution;
+use acuity_playlist::token::GENERIC_CLUSTER;
+use acuity_playlist::uri::split_query;
+use acuity_playlist::{Multivariant, RenditionToken};
+use acuity_workers::Engine;
 use futures::future::join_all;
 
+use crate::asked::Asked;
 use crate::cluster::{self, CLUSTER_DATA_ID, Looks, Settled, Stream, Told};
 use crate::guard::Guard;
-use crate::hls::multivariant::Resolution;
-use crate::hls::token::GENERIC_CLUSTER;
-use crate::hls::uri::split_query;
-use crate::hls::{Multivariant, RenditionToken};
+use crate::limits::clients::{Client, Slot};
 use crate::looks::Appearances;
 use crate::metrics::Metrics;
 use crate::origin::Source;
@@ -33,7 +36,7 @@ pub struct Planner {
     /// What content looks like.
     pub appearances: Appearances,
     /// Whose models they are.
-    pub enhancer: Enhancer,
+    pub engine: Engine,
     /// How long a playlist waits for what is not known yet.
     pub probe_timeout: Duration,
     /// Who compares renditions with the origin's own.
@@ -45,21 +48,23 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// What to make of the multivariant playlist at `path` (edge path and query).
+    /// What to make of the multivariant playlist at `path` (edge path and query), for a client that gets more pictures a second or
+    /// does not.
     pub async fn plan(
         &self,
-        site: &Site,
+        asked: &Asked<'_>,
         route: &RouteConfig,
         path: &str,
         source: &Source,
         playlist: &Multivariant,
     ) -> ServePlan {
         let give_up = Instant::now() + self.probe_timeout;
-        let mut policy = Policy::of(route, GENERIC_CLUSTER);
+        let site = &asked.site;
+        let mut policy = Policy::of(route, GENERIC_CLUSTER, asked.gets_frame_rate(route));
         let plan::Candidates { candidates, refused } = plan::candidates(playlist, &policy);
-        let probed = self.probe(site, playlist, candidates, give_up).await;
+        let probed = self.probe((site, &asked.client), playlist, candidates, give_up).await;
         // One look at what there is: all of the plan is of one moment.
-        let models = self.models(&policy.scales);
+        let models = self.models(&policy.enlargements());
         let stream = Stream {
             host: site.host().unwrap_or_default(),
             path: split_query(path).0,
@@ -67,12 +72,16 @@ impl Planner {
             header: source.cluster.as_deref(),
         };
         let named = cluster::named(route, stream);
-        let looks = if named.is_none() && cluster::may_assign(route, &models) {
+        if policy.frame_rate.is_some() {
+            policy.interpolators = self.engine.interpolators();
+        }
+        let usable = cluster::usable(&models, &policy.scales, &policy.interpolators);
+        let looks = if named.is_none() && cluster::may_assign(route, &usable) {
             self.looks(site, playlist, &probed, give_up).await
         } else {
             Looks::Unlike
         };
-        let settled = cluster::settle(named, looks, &models, &policy.scales);
+        let settled = cluster::settle(named, looks, &usable);
         if probed.iter().any(|(_, probe)| matches!(probe, Probe::Ready(_))) {
             self.tell(&settled);
         }
@@ -85,7 +94,15 @@ impl Planner {
         }
         self.metrics.variants_offered.inc_by(plan.enhanced.len() as u64);
         for token in plan.enhanced.iter().map(|enhanced| &enhanced.token).filter(|token| !token.is_plain()) {
-            self.enhancer.prepare(&token.cluster, token.scale, &token.digest);
+            self.engine.prepare(&token.cluster, token.scale, &token.digest);
+        }
+        for token in plan.enhanced.iter().map(|enhanced| &enhanced.token) {
+            if let Some(Interpolation { by: Interpolator::Model { cluster, digest }, .. }) =
+                &token.interpolation
+            {
+                let (width, height) = (token.width / token.scale.max(1), token.height / token.scale.max(1));
+                self.engine.prepare_interpolator(cluster, digest, width, height);
+            }
         }
         for enhanced in &plan.enhanced {
             let variant = enhanced.counterpart.and_then(|index| playlist.variants.get(index));
@@ -97,8 +114,8 @@ impl Planner {
     }
 
     /// The sets of these scales that may be put into playlists now.
-    fn models(&self, scales: &[u32]) -> Vec<ModelChoice> {
-        let offered = self.enhancer.offered();
+    fn models(&self, scales: &BTreeSet<u32>) -> Vec<ModelChoice> {
+        let offered = self.engine.offered();
         let wanted = offered.iter().filter(|set| scales.contains(&set.scale));
         wanted
             .map(|set| ModelChoice {
@@ -138,15 +155,17 @@ impl Planner {
     }
 
     /// Probes the best candidate of each resolution, and the next best where that one cannot be a source: each costs the
-    /// origin a playlist and a segment. All of it before it is time to `give_up`.
+    /// origin a playlist and a segment. All of it before it is time to `give_up`. A client's leave is asked for once for all of them, and only
+    /// where something is not known.
     async fn probe(
         &self,
-        site: &Site,
+        (site, client): (&Site, &Client),
         playlist: &Multivariant,
         candidates: Vec<Candidate>,
         give_up: Instant,
     ) -> Vec<(Candidate, Probe)> {
         let mut probed: Vec<(Candidate, Probe)> = Vec::with_capacity(candidates.len());
+        let mut slot: Option<Option<Slot>> = None;
         let ranks: BTreeSet<usize> = candidates.iter().map(|candidate| candidate.rank).collect();
         for rank in ranks {
             let ready: HashSet<_> = probed
@@ -161,10 +180,22 @@ impl Planner {
             let outranked = |candidate: &Candidate| (candidate.clone(), Probe::Refused(Refusal::Outranked));
             probed.extend(spare.into_iter().map(outranked));
             let patience = give_up.saturating_duration_since(Instant::now());
-            let probes = wanted.into_iter().map(|candidate| async move {
-                (candidate.clone(), self.probes.get(site, &candidate.playlist, patience).await)
+            let is_new = |candidate: &&Candidate| !self.probes.has(site, &candidate.playlist);
+            if slot.is_none() && wanted.iter().any(is_new) {
+                slot = Some(client.slot_now());
+            }
+            let slot = slot.clone().unwrap_or_else(|| Some(Slot::default()));
+            let probes = wanted.into_iter().map(|candidate| {
+                let slot = slot.clone();
+                async move {
+                    let probe = self.probes.get(site, &candidate.playlist, patience, slot).await;
+                    (candidate.clone(), probe)
+                }
             });
             probed.extend(join_all(probes).await);
+        }
+        if probed.iter().any(|(_, probe)| matches!(probe, Probe::Refused(Refusal::ClientLimit))) {
+            client.met_enhancements();
         }
         probed
     }

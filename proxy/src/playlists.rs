@@ -7,18 +7,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use acuity_config::CacheConfig;
+use acuity_playlist::carry::carry;
+use acuity_playlist::uri::follow;
+use acuity_playlist::{Base, MediaPlaylist, Multivariant, PlaylistKind, is_too_long, sniff};
 use http::HeaderValue;
 use moka::sync::Cache;
-use url::Url;
 
 use crate::cache::flight::Flights;
-use crate::hls::{Base, MediaPlaylist, Multivariant, PlaylistKind, sniff};
 use crate::metrics::Outcome;
 use crate::origin::{Fetch, Fetched, OriginError, Origins, Source};
 use crate::rescue::Trouble;
+use crate::route::RouteMatch;
 use crate::site::{Site, Sites};
 
 /// Playlists being fetched at one time; more than there are slots toward origins only wait.
@@ -105,6 +108,8 @@ struct Shared {
     sites: Arc<Sites>,
     kept: Cache<Key, Arc<SourcePlaylist>>,
     flights: Flights<Key, Read>,
+    /// How often all was forgotten.
+    forgotten: AtomicU64,
     config: CacheConfig,
 }
 
@@ -121,7 +126,15 @@ impl Playlists {
             // What nobody asked for in ten minutes is not being watched.
             .time_to_idle(Duration::from_secs(600))
             .build();
-        Self(Arc::new(Shared { origins, sites, kept, flights: Flights::new(FLIGHTS_LIMIT), config }))
+        let (flights, forgotten) = (Flights::new(FLIGHTS_LIMIT), AtomicU64::new(0));
+        Self(Arc::new(Shared { origins, sites, kept, flights, forgotten, config }))
+    }
+
+    /// Nothing that was fetched before is used again, what is being fetched now included.
+    pub fn forget(&self) {
+        self.0.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.0.flights.part_with_all();
+        self.0.kept.invalidate_all();
     }
 
     /// The playlist at a normalised edge path (CMCD removed), and whether it is a hit, new, joined or stale.
@@ -139,7 +152,7 @@ impl Playlists {
         if let Some(playlist) = kept.as_ref().filter(|playlist| playlist.is_fresh(Instant::now())) {
             return Ok((Arc::clone(playlist), Outcome::Hit));
         }
-        let url = self.0.sites.find(site, edge_path).ok_or(Trouble::NotListed)?.origin_url;
+        let found = self.0.sites.find(site, edge_path).ok_or(Trouble::NotListed)?;
         let user_agent = user_agent.cloned();
         let joined = self.0.flights.join(
             key.clone(),
@@ -147,7 +160,7 @@ impl Playlists {
             |_, _| {
                 let shared = Arc::clone(&self.0);
                 let kept = kept.clone();
-                async move { shared.fetch(key, url, kept, user_agent).await }
+                async move { shared.fetch(key, found, kept, user_agent).await }
             },
         );
         match joined.await.map_err(Trouble::Flight)? {
@@ -162,6 +175,23 @@ impl Playlists {
                 _ => Err(Trouble::Origin(error)),
             },
         }
+    }
+
+    /// The origin's own text of a playlist at `edge_path`, for a player whose URLs begin with `prefix`. It may have come from
+    /// anywhere: every URI leads where the origin means it to.
+    #[must_use]
+    pub fn carried(&self, site: &Site, edge_path: &str, source: &Source, prefix: &str) -> Option<String> {
+        let text = std::str::from_utf8(&source.bytes).ok()?;
+        let map = |url: &str| self.0.sites.edge_path_of(site, url, edge_path);
+        let base = Base::new(edge_path, Some(source.url.as_str()), &map).ok()?;
+        Some(carry(text, prefix, edge_path, &|uri| base.resolve(uri).edge().map(str::to_owned)))
+    }
+
+    /// As [`Self::carried`], of a text that the edge wrote to be served at `here`: its paths are the edge's own.
+    #[must_use]
+    pub fn carried_own(&self, site: &Site, here: &str, near: &str, text: &str, prefix: &str) -> String {
+        let on_origin = |uri: &str| self.0.sites.edge_path_of(site, uri, near);
+        carry(text, prefix, here, &|uri| follow(here, uri).or_else(|| on_origin(uri)))
     }
 
     /// The media playlist at `edge_path` as last seen, whatever its age, if `suits`; a new one otherwise. For questions
@@ -199,14 +229,17 @@ impl Shared {
     async fn fetch(
         self: Arc<Self>,
         key: Key,
-        url: Url,
+        found: RouteMatch,
         kept: Option<Arc<SourcePlaylist>>,
         user_agent: Option<HeaderValue>,
     ) -> Read {
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
         let known =
             kept.as_ref().map(|playlist| &playlist.source.validator).filter(|known| known.is_conditional());
         let fetch = Fetch {
-            url: &url,
+            url: &found.origin_url,
+            route: found.route,
+            listed: false,
             range: None,
             limit_bytes: self.origins.config().max_playlist_bytes,
             unless: known,
@@ -223,17 +256,21 @@ impl Shared {
             },
             // Only an answer to a condition that was not set.
             (Fetched::NotModified, None) => return Err(OriginError::Range),
-            (Fetched::New(source), _) => self.read(&key, &url, *source).await,
+            (Fetched::New(source), _) => self.read(&key, *source).await,
         };
         let playlist = Arc::new(playlist);
-        if !playlist.source.private {
-            self.kept.insert(key, Arc::clone(&playlist));
+        if !playlist.source.private && self.forgotten.load(Ordering::SeqCst) == forgotten {
+            self.kept.insert(key.clone(), Arc::clone(&playlist));
+            // Between the look and the insertion all may have been forgotten.
+            if self.forgotten.load(Ordering::SeqCst) != forgotten {
+                self.kept.invalidate(&key);
+            }
         }
         Ok(playlist)
     }
 
-    async fn read(self: &Arc<Self>, key: &Key, url: &Url, source: Source) -> SourcePlaylist {
-        let redirected = source.url != *url;
+    async fn read(self: &Arc<Self>, key: &Key, source: Source) -> SourcePlaylist {
+        let redirected = source.redirected;
         let content = if source.bytes.len() > LARGE_TEXT_BYTES {
             let (shared, key, source) = (Arc::clone(self), key.clone(), source.clone());
             tokio::task::spawn_blocking(move || shared.understand(&key, &source))
@@ -249,6 +286,11 @@ impl Shared {
     fn understand(&self, key: &Key, source: &Source) -> Content {
         let kind = sniff(&source.bytes);
         let Ok(text) = std::str::from_utf8(&source.bytes) else { return Content::Other };
+        let segments_max = self.origins.config().max_playlist_segments as usize;
+        if is_too_long(kind, text, segments_max) {
+            self.origins.metrics().playlists_too_long.with_label_values(&[kind.label()]).inc();
+            return Content::Other;
+        }
         let map = |url: &str| self.sites.edge_path_of(&key.site, url, &key.edge_path);
         // Files (`acuity enhance`) have no origin that their URIs could be mapped from.
         let origin = Some(source.url.as_str()).filter(|_| source.url.scheme() != "file");
@@ -302,6 +344,7 @@ mod tests {
             private: false,
             cluster: None,
             url: "http://o.example/a.m3u8".parse().unwrap(),
+            redirected: false,
         };
         SourcePlaylist { content, source, fetched: Instant::now(), fresh_for, redirected: false }
     }

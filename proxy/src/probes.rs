@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use acuity_config::{CacheConfig, EnhancerConfig};
 use acuity_enhancer::{ContainerKind, SourceInfo, Unsupported};
+use acuity_playlist::media::{MediaPlaylist, Segment};
 use bytes::Bytes;
 use moka::Expiry;
 use moka::sync::Cache;
 use tokio::time::timeout;
 
 use crate::cache::flight::Flights;
-use crate::hls::media::{MediaPlaylist, Segment};
 use crate::inputs::Inputs;
+use crate::limits::clients::Slot;
 use crate::plan::{Container, Probe, Refusal, SourceFacts};
 use crate::playlists::Playlists;
 use crate::rescue::Trouble;
@@ -71,11 +72,22 @@ impl Probes {
         Self(Arc::new(Shared { playlists, inputs, limits, known, flights: Flights::new(FLIGHTS_LIMIT) }))
     }
 
-    /// What is known of the media playlist at `playlist` (edge path and query), or can be found out within `patience`.
-    pub async fn get(&self, site: &Site, playlist: &str, patience: Duration) -> Probe {
+    /// Whether it is known or being found out what is at `playlist`.
+    #[must_use]
+    pub fn has(&self, site: &Site, playlist: &str) -> bool {
+        let key = Variant { site: site.clone(), playlist: playlist.to_owned() };
+        self.0.known.contains_key(&key) || self.0.flights.has(&key)
+    }
+
+    /// What is known of the media playlist at `playlist` (edge path and query), or can be found out within `patience`. `slot`: the client's
+    /// leave to have that done, held until it is; without one only what is known or on its way is told.
+    pub async fn get(&self, site: &Site, playlist: &str, patience: Duration, slot: Option<Slot>) -> Probe {
         let key = Variant { site: site.clone(), playlist: playlist.to_owned() };
         if let Some(probe) = self.0.known.get(&key) {
             return (*probe).clone();
+        }
+        if slot.is_none() && !self.0.flights.has(&key) {
+            return Probe::Refused(Refusal::ClientLimit);
         }
         let flight = self.0.flights.join(
             key.clone(),
@@ -83,6 +95,7 @@ impl Probes {
             |_, _| {
                 let shared = Arc::clone(&self.0);
                 async move {
+                    let _slot = slot;
                     let probe = Arc::new(shared.probe(&key).await.map_or_else(Probe::Refused, Probe::Ready));
                     shared.known.insert(key, Arc::clone(&probe));
                     probe
@@ -130,6 +143,9 @@ impl Sample {
         if let Some(obstacle) = playlist.obstacles().first() {
             return Err(Refusal::Playlist(*obstacle));
         }
+        if !playlist.segments.iter().all(|segment| segment.gap || inputs.takes(segment)) {
+            return Err(Refusal::SegmentTooLong);
+        }
         let segment = telling_segment(&playlist).ok_or(Refusal::OriginFailed)?;
         let clear = inputs.clear(site, segment).await.map_err(|trouble| refusal(&trouble))?;
         let init = match &segment.map {
@@ -174,9 +190,13 @@ fn refusal(trouble: &Trouble) -> Refusal {
     match trouble {
         Trouble::Key(_) | Trouble::Crypt(_) => Refusal::Encrypted,
         Trouble::Origin(crate::origin::OriginError::TooLarge { .. }) => Refusal::TooLarge,
-        Trouble::Origin(_) | Trouble::Enhance(_) | Trouble::Flight(_) | Trouble::NotListed => {
-            Refusal::OriginFailed
-        }
+        Trouble::Origin(_)
+        | Trouble::Enhance(_)
+        | Trouble::Flight(_)
+        | Trouble::NotListed
+        | Trouble::SwitchedOff
+        | Trouble::Private
+        | Trouble::TooLong => Refusal::OriginFailed,
     }
 }
 

@@ -25,8 +25,14 @@ pub enum Trouble {
     Enhance(EnhanceError),
     /// The work could not be shared.
     Flight(FlightError),
+    /// Its playlist says that the segment lasts longer than one piece of work may.
+    TooLong,
     /// The playlist lists no such segment, or cannot be read as one.
     NotListed,
+    /// Enhancement was switched off for the route.
+    SwitchedOff,
+    /// Another node wanted it, and its origin forbids that it is shared.
+    Private,
 }
 
 /// What is done about it.
@@ -75,8 +81,12 @@ impl Trouble {
             ) => Remedy::Status(StatusCode::BAD_GATEWAY),
             // Too large to be held, or led where only the client may go.
             Self::Origin(OriginError::TooLarge { .. } | OriginError::Redirect) => Remedy::PassThrough,
-            Self::Key(_) | Self::Crypt(_) => Remedy::SourceBytes,
-            Self::Flight(FlightError::TooMany | FlightError::Lost) | Self::NotListed => Remedy::PassThrough,
+            Self::Key(_) | Self::Crypt(_) | Self::SwitchedOff => Remedy::SourceBytes,
+            // Who waits here begins anew, for himself.
+            Self::Private => Remedy::Wait,
+            Self::Flight(FlightError::TooMany | FlightError::Lost) | Self::NotListed | Self::TooLong => {
+                Remedy::PassThrough
+            }
             Self::Enhance(error) => match error {
                 EnhanceError::QueueFull { .. } | EnhanceError::MadeRoom if !tried.patience_over => {
                     Remedy::Wait
@@ -84,7 +94,8 @@ impl Trouble {
                 EnhanceError::OpensMidGop if !tried.lead_in => Remedy::LeadIn,
                 EnhanceError::OpensMidGop if !tried.hold => Remedy::Hold,
                 EnhanceError::Codec { .. } | EnhanceError::WorkerLost if !tried.plain => Remedy::Plain,
-                EnhanceError::QueueFull { .. }
+                EnhanceError::TooLate
+                | EnhanceError::QueueFull { .. }
                 | EnhanceError::MadeRoom
                 | EnhanceError::OpensMidGop
                 | EnhanceError::Codec { .. }
@@ -92,6 +103,7 @@ impl Trouble {
                 | EnhanceError::ShuttingDown
                 | EnhanceError::Cancelled
                 | EnhanceError::Container(_)
+                | EnhanceError::Unreadable(_)
                 | EnhanceError::Unsupported(_) => Remedy::SourceBytes,
             },
         }
@@ -107,7 +119,10 @@ impl Trouble {
             Self::Enhance(error) => error.label(),
             Self::Flight(FlightError::TooMany) => "overloaded",
             Self::Flight(FlightError::Lost) => "work_lost",
+            Self::TooLong => "segment_too_long",
             Self::NotListed => "not_listed",
+            Self::SwitchedOff => "switched_off",
+            Self::Private => "private",
         }
     }
 }
@@ -121,7 +136,10 @@ impl std::fmt::Display for Trouble {
             Self::Crypt(error) => write!(f, "{error}"),
             Self::Enhance(error) => write!(f, "{error}"),
             Self::Flight(error) => write!(f, "{error}"),
+            Self::TooLong => f.write_str("the source segment lasts too long"),
             Self::NotListed => f.write_str("the source playlist does not list it"),
+            Self::SwitchedOff => f.write_str("enhancement is switched off for this route"),
+            Self::Private => f.write_str("the origin forbids that other nodes get it"),
         }
     }
 }

@@ -24,6 +24,7 @@ fn enhancers() -> Vec<(EnhanceError, Remedy, Remedy)> {
     let mut errors = vec![
         (EnhanceError::QueueFull { limit: 32 }, Remedy::Wait, source),
         (EnhanceError::MadeRoom, Remedy::Wait, source),
+        (EnhanceError::TooLate, source, source),
         (EnhanceError::ShuttingDown, source, source),
         (EnhanceError::Cancelled, source, source),
         (EnhanceError::OpensMidGop, Remedy::LeadIn, source),
@@ -114,6 +115,7 @@ fn nothing_but_the_origin_makes_a_5xx() {
             Trouble::Flight(FlightError::TooMany),
             Trouble::Flight(FlightError::Lost),
             Trouble::NotListed,
+            Trouble::TooLong,
         ]);
     for trouble in own {
         for tried in [FRESH, SPENT] {

@@ -5,28 +5,35 @@
 //! [`Routes::edge_path_of`] is the way back. It is also the guard: a URL that no route reaches is no URL for the
 //! edge, however a playlist, a redirect or a CMCD `nor` comes by it.
 
-use crate::hls::token::{RenditionToken, TokenError};
-use crate::hls::uri::{self, PathError};
-use crate::model_path::{self, ModelPath};
 use acuity_config::{HostPattern, RouteConfig};
+use acuity_playlist::model_path::{self, ModelPath};
+use acuity_playlist::token::{RenditionToken, TokenError};
+use acuity_playlist::uri::{self, PathError};
 use url::{Position, Url};
 
 /// The routes of a configuration, most specific first.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Routes {
     rules: Vec<Rule>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Rule {
     index: usize,
     host: HostPattern,
     /// Without its final slash: the root is empty.
     prefix: String,
+    /// Where all of the route's origins have it, in order of preference; never empty.
+    bases: Vec<Base>,
+}
+
+/// Where an origin has what a route leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
     /// Scheme, host and port.
     origin: Url,
     /// The origin's base path without its final slash.
-    base: String,
+    path: String,
 }
 
 /// The route of a request.
@@ -34,7 +41,7 @@ struct Rule {
 pub struct RouteMatch {
     /// Index of the route in the configuration.
     pub route: usize,
-    /// Where the origin has what was asked for.
+    /// Where the route's first origin has what was asked for: its identity, whichever origin it comes from.
     pub origin_url: Url,
 }
 
@@ -49,8 +56,7 @@ impl Routes {
                 index,
                 host: route.host.clone(),
                 prefix: route.prefix.trim_end_matches('/').to_owned(),
-                origin: route.origin.clone(),
-                base: route.origin.path().trim_end_matches('/').to_owned(),
+                bases: route.origins().map(Base::new).collect(),
             })
             .collect();
         let host_rank = |host: &HostPattern| match host {
@@ -68,21 +74,24 @@ impl Routes {
         if path_and_query.starts_with(uri::RESERVED_PREFIX) {
             return None;
         }
+        let (rule, rest) = self.rule(host, path_and_query)?;
+        let origin_url = rule.bases.first()?.url(rest)?;
+        Some(RouteMatch { route: rule.index, origin_url })
+    }
+
+    /// The rule for an edge path, and what of path and query is behind its prefix.
+    fn rule<'a>(&self, host: Option<&str>, path_and_query: &'a str) -> Option<(&Rule, &'a str)> {
         let host = host.map(without_port).unwrap_or_default();
-        let (path, query) = uri::split_query(path_and_query);
-        let (rule, rest) = self.rules.iter().filter(|rule| rule.host.matches(host)).find_map(|rule| {
+        let path = uri::split_query(path_and_query).0;
+        self.rules.iter().filter(|rule| rule.host.matches(host)).find_map(|rule| {
             let rest = path.strip_prefix(rule.prefix.as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then_some((rule, rest))
-        })?;
-        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        let authority = &rule.origin[..Position::BeforePath];
-        let origin_url = Url::parse(&format!("{authority}{}{rest}{query}", rule.base)).ok()?;
-        // The URL parser has its own idea of dot segments; it must not lead above the base path.
-        rule.below_base(&origin_url).then_some(RouteMatch { route: rule.index, origin_url })
+            let whole = path_and_query.get(rule.prefix.len()..)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((rule, whole))
+        })
     }
 
     /// The edge path and query under which `host` reaches `url`: scheme, host, port and base path must be those of
-    /// a route, and that route must be the one the edge path leads to.
+    /// one of a route's origins, and that route must be the one the edge path leads to.
     pub fn edge_path_of(&self, host: Option<&str>, url: &str) -> Option<String> {
         self.edge_path_by(host, url, |_| true)
     }
@@ -99,18 +108,55 @@ impl Routes {
         let plain = url.username().is_empty() && url.password().is_none();
         let name = host.map(without_port).unwrap_or_default();
         let rules = self.rules.iter().filter(|rule| by(rule) && plain && rule.host.matches(name));
-        rules.filter(|rule| rule.below_base(&url)).find_map(|rule| {
-            let rest = uri::path_and_query_of(&url).split_off(rule.base.len());
+        let bases = rules.flat_map(|rule| rule.bases.iter().map(move |base| (rule, base)));
+        bases.filter(|(_, base)| base.is_above(&url)).find_map(|(rule, base)| {
+            let rest = uri::path_and_query_of(&url).split_off(base.path.len());
             let slash = if rule.prefix.is_empty() && !rest.starts_with('/') { "/" } else { "" };
             let edge_path = uri::normalise(&format!("{}{slash}{rest}", rule.prefix)).ok()?;
-            (self.find(host, &edge_path)?.origin_url == url).then_some(edge_path)
+            if edge_path.starts_with(uri::RESERVED_PREFIX) {
+                return None;
+            }
+            let (rule, rest) = self.rule(host, &edge_path)?;
+            rule.bases
+                .iter()
+                .any(|base| base.url(rest).is_some_and(|leads| leads == url))
+                .then_some(edge_path)
         })
     }
 }
 
-impl Rule {
-    fn below_base(&self, url: &Url) -> bool {
-        let rest = url.path().strip_prefix(self.base.as_str());
+impl Base {
+    /// The base of an origin's URL.
+    #[must_use]
+    pub fn new(origin: &Url) -> Self {
+        Self { origin: origin.clone(), path: origin.path().trim_end_matches('/').to_owned() }
+    }
+
+    /// Where that origin has what is at `rest` (path and query behind the route's prefix).
+    fn url(&self, rest: &str) -> Option<Url> {
+        let authority = &self.origin[..Position::BeforePath];
+        let url = Url::parse(&format!("{authority}{}{rest}", self.path)).ok()?;
+        // The URL parser has its own idea of dot segments; it must not lead above the base path.
+        self.is_above(&url).then_some(url)
+    }
+
+    /// Where that origin has what `other` has at `url`.
+    #[must_use]
+    pub fn counterpart(&self, other: &Self, url: &Url) -> Option<Url> {
+        other
+            .is_above(url)
+            .then(|| uri::path_and_query_of(url).split_off(other.path.len()))
+            .and_then(|rest| self.url(&rest))
+    }
+
+    /// Whether both have the same paths.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+
+    fn is_above(&self, url: &Url) -> bool {
+        let rest = url.path().strip_prefix(self.path.as_str());
         url[..Position::BeforePath] == self.origin[..Position::BeforePath]
             && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
@@ -173,7 +219,7 @@ impl HlsRoute {
 
     fn read(path_and_query: &str) -> Result<Self, Malformed> {
         let path_and_query = uri::normalise(path_and_query)?;
-        let Some(below) = strip_reserved(&path_and_query) else { return Ok(Self::Plain { path_and_query }) };
+        let Some(below) = below_reserved(&path_and_query) else { return Ok(Self::Plain { path_and_query }) };
         let end = below.find(['/', '?']).unwrap_or(below.len());
         let (token, rest) = below.split_at(end);
         // A token needs no escapes, but clients may write some all the same.
@@ -186,7 +232,7 @@ impl HlsRoute {
         if !rest.starts_with('/') {
             return Err(Malformed::NothingBelow);
         }
-        if strip_reserved(rest).is_some() {
+        if below_reserved(rest).is_some() {
             return Err(Malformed::Nested);
         }
         Ok(Self::Enhanced { token: Box::new(token), path_and_query: rest.to_owned() })
@@ -194,7 +240,7 @@ impl HlsRoute {
 }
 
 /// What follows `/~acuity/`, in any spelling; a bare `/~acuity` is the edge's own too.
-fn strip_reserved(path_and_query: &str) -> Option<&str> {
+pub(crate) fn below_reserved(path_and_query: &str) -> Option<&str> {
     let below = path_and_query.strip_prefix('/')?;
     let end = below.find(['/', '?']).unwrap_or(below.len());
     let (first, rest) = below.split_at(end);

@@ -93,6 +93,46 @@ fn only_configured_origins_have_edge_paths() {
 }
 
 #[test]
+fn all_origins_of_a_route_are_one_place() {
+    let mut live = route(HostPattern::Any, "/live", "https://a.example/base");
+    live.backup_origins = ["https://b.example:8443", "http://c.example/other/base/"]
+        .map(|url| Url::parse(url).unwrap())
+        .to_vec();
+    let routes = Routes::new(&[route(HostPattern::Any, "/", "https://all.example/"), live.clone()]);
+    let found = routes.find(None, "/live/v/a.ts?x").unwrap();
+    assert_eq!(
+        found.origin_url.as_str(),
+        "https://a.example/base/v/a.ts?x",
+        "its identity is the first one's"
+    );
+    for (url, edge) in [
+        ("https://a.example/base/v/a.ts?x", Some("/live/v/a.ts?x")),
+        ("https://b.example:8443/v/a.ts?x", Some("/live/v/a.ts?x")),
+        ("http://c.example/other/base/v/a.ts", Some("/live/v/a.ts")),
+        ("http://c.example/other/v/a.ts", None),
+        ("https://b.example/v/a.ts", None),
+        ("https://a.example/v/a.ts", None),
+    ] {
+        assert_eq!(routes.edge_path_of(None, url).as_deref(), edge, "{url}");
+        assert_eq!(routes.edge_path_near(None, url, 1).as_deref(), edge, "{url}");
+    }
+    let bases: Vec<Base> = live.origins().map(Base::new).collect();
+    let counterpart =
+        |at: usize, url: &str| bases[at].counterpart(&bases[0], &Url::parse(url).unwrap()).map(String::from);
+    for (at, url, expected) in [
+        (0, "https://a.example/base/a.ts?b=%2f", Some("https://a.example/base/a.ts?b=%2f")),
+        (1, "https://a.example/base/a%20b.ts?b=%2f", Some("https://b.example:8443/a%20b.ts?b=%2f")),
+        (1, "https://a.example/base", Some("https://b.example:8443/")),
+        (2, "https://a.example/base/v/a.ts", Some("http://c.example/other/base/v/a.ts")),
+        (2, "https://a.example/elsewhere/a.ts", None),
+        (2, "https://b.example/base/a.ts", None),
+    ] {
+        assert_eq!(counterpart(at, url).as_deref(), expected, "{at} {url}");
+    }
+    assert!(bases[0].is_alike(&bases[0]) && !bases[0].is_alike(&bases[1]));
+}
+
+#[test]
 fn urls_are_classified() {
     const TOKEN: &str = "v1.x2.1280x720.30000.2800.generic-1a2b3c4d.L2EubTN1OA";
     let token: Box<RenditionToken> = Box::new(TOKEN.parse().unwrap());

@@ -7,7 +7,7 @@ use crate::route::{RouteMatch, Routes};
 use acuity_config::{HostPattern, RouteConfig};
 
 /// The routes, and the way from a request's host to them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sites {
     routes: Routes,
     named: Vec<HostPattern>,

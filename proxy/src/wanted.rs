@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use acuity_enhancer::{RenditionSpec, Upscaler};
+use acuity_enhancer::{Interpolator, RenditionSpec, Upscaler};
+use acuity_playlist::{RenditionToken, uri};
 
 use crate::cache::key::ObjectKey;
+use crate::cache::purge::Named;
 use crate::client::strip_cmcd;
-use crate::hls::RenditionToken;
 use crate::site::Site;
 
 /// An enhanced segment or init segment that is wanted.
@@ -30,6 +31,29 @@ impl Wanted {
         let key = ObjectKey::new(site.name(), origin, &token.to_string(), &path_and_query);
         Self { site, token, path_and_query, key }
     }
+
+    /// What a purge knows it by.
+    #[must_use]
+    pub fn named(&self) -> Named {
+        let enlarges = Some(self.token.cluster.as_str());
+        let between = self.token.interpolation.as_ref().and_then(|interpolation| match &interpolation.by {
+            Interpolator::Model { cluster, .. } => Some(cluster.as_str()),
+            _ => None,
+        });
+        Named {
+            site: self.site.name().into(),
+            path_and_query: uri::take_range(&self.path_and_query).0.into(),
+            clusters: enlarges.into_iter().chain(between).map(Into::into).collect(),
+        }
+    }
+}
+
+/// A token's bounds are those of its format. Tokens are not signed, so what nobody is offered must not cost anybody anything: no source of
+/// `max_source_pixels` reaches a larger picture.
+#[must_use]
+pub fn is_within_limits(token: &RenditionToken, max_source_pixels: u32) -> bool {
+    let pixels = u64::from(token.width) * u64::from(token.height);
+    pixels <= u64::from(max_source_pixels) * u64::from(token.scale) * u64::from(token.scale)
 }
 
 /// What the enhancer is told of a rendition: all of it stands in the token.
@@ -47,6 +71,7 @@ pub fn spec_of(token: &RenditionToken) -> RenditionSpec {
         frame_rate_milli: token.frame_rate_milli,
         max_video_kbps: token.max_video_kbps,
         upscaler,
+        interpolation: token.interpolation.clone(),
     }
 }
 

@@ -7,9 +7,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use acuity_proxy::hls::lines::{Content, classify};
-use acuity_proxy::hls::uri::Base;
-use acuity_proxy::hls::{MediaPlaylist, Multivariant, PlaylistKind, RenditionToken, sniff};
+use acuity_playlist::lines::{Content, classify};
+use acuity_playlist::uri::Base;
+use acuity_playlist::{MediaPlaylist, Multivariant, PlaylistKind, RenditionToken, sniff};
 use acuity_proxy::plan::{
     Candidate, Container, ModelChoice, Policy, Probe, ServePlan, SourceFacts, candidates, plan,
 };
@@ -99,7 +99,14 @@ fn probe_of(candidate: Candidate, playlist: &Multivariant) -> (Candidate, Probe)
 fn check_multivariant(text: &str, withhold: bool) -> (usize, ServePlan) {
     let playlist = with_base(|base| Multivariant::parse(text, base));
     assert_eq!(playlist.source(), text);
-    let policy = Policy { scales: vec![2], max_source_lines: 540, withhold, cluster: "generic".into() };
+    let policy = Policy {
+        scales: vec![2],
+        max_source_lines: 540,
+        withhold,
+        cluster: "generic".into(),
+        frame_rate: None,
+        interpolators: Vec::new(),
+    };
     let models = [ModelChoice { cluster: "generic".into(), scale: 2, digest: "1a2b3c4d".into() }];
     let found = candidates(&playlist, &policy);
     let probed: Vec<_> =

@@ -19,9 +19,9 @@ SLOW_S, QUICK_SLOW_S = 60, 5
 QUICK = ("ffmpeg bicubic", "ffmpeg lanczos", "ffmpeg xbr", "acnet (own SIMD)", "fsrcnn-s (ORT)")
 
 
-def target_of(setting, clip):
-    """What Acuity makes of the clip, asked from the cheapest run. Also what x264 says its options were."""
-    _, told, out = setting.enhance(clip, PLAIN)
+def target_of(setting, clip, what=PLAIN):
+    """What Acuity makes of the clip, asked from a cheap run. Also what x264 says its options were."""
+    _, told, out = setting.enhance(clip, what)
     stream = peers.clips.video_stream(out)
     made = told["output"]
     target = peers.Target(
@@ -87,27 +87,7 @@ def run(setting, clip=None):
         _, told, _ = setting.enhance(setting.clip(seconds=6), setting.tiers[0])
         networks = networks.on(*told["providers"])
     found, absent = cases(setting, clip, target, networks)
-    runs = {label: [] for label in found}
-    warnings = []
-    for turn in range(setting.rounds):
-        # there and back again, so that nobody always runs after the same neighbour
-        for label in list(found)[:: -1 if turn % 2 else 1]:
-            before = runs[label]
-            if skipped(setting, turn, before):
-                continue
-            setting.say(f"round {turn + 1} of {setting.rounds}: {label}")
-            try:
-                before.append(found[label]())
-            except BenchError as why:
-                if label == peers.FLOOR or label.startswith("acuity"):
-                    raise
-                absent[label] = f"it failed: {why}"
-                del found[label]
-                continue
-            if turn == 0 and "out" in before[0]:
-                unlike = peers.differing(options, peers.x264_options(before[0]["out"]))
-                if unlike:
-                    warnings.append(f"{label} was encoded with other settings (Acuity's, its): {unlike}")
+    runs, warnings = take_turns(setting, found, options, peers.FLOOR, absent)
     rows = [summary(label, runs[label], runs[peers.FLOOR], clip) for label in found]
     return {
         "clip": clip.facts(),
@@ -118,6 +98,32 @@ def run(setting, clip=None):
         "peers_provider": getattr(networks, "provider", None),
         "warnings": warnings,
     }
+
+
+def take_turns(setting, found, options, floor, absent):
+    """({label: its runs}, warnings): all of `found` {label: function} in turn, round after round. What fails moves from
+    there to `absent`, but for the floor and Acuity, which nothing can be said without."""
+    runs, warnings = {label: [] for label in found}, []
+    for turn in range(setting.rounds):
+        # there and back again, so that nobody always runs after the same neighbour
+        for label in list(found)[:: -1 if turn % 2 else 1]:
+            before = runs[label]
+            if skipped(setting, turn, before):
+                continue
+            setting.say(f"round {turn + 1} of {setting.rounds}: {label}")
+            try:
+                before.append(found[label]())
+            except BenchError as why:
+                if label == floor or label.startswith("acuity"):
+                    raise
+                absent[label] = f"it failed: {why}"
+                del found[label]
+                continue
+            if turn == 0 and "out" in before[0]:
+                unlike = peers.differing(options, peers.x264_options(before[0]["out"]))
+                if unlike:
+                    warnings.append(f"{label} was encoded with other settings (Acuity's, its): {unlike}")
+    return runs, warnings
 
 
 def skipped(setting, turn, before):

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from clips import stream
@@ -22,6 +23,7 @@ writes its own (to /dev/null). The load generator shares the processors, so the 
 server's processor time a request, which noise moves less (for nginx as a proxy, of the proxy alone)."""
 
 CONNECTIONS = 16
+IDLE_WITHIN_S = 60
 
 
 def wrk(url, seconds):
@@ -63,11 +65,22 @@ def same_bytes(*urls):
     return answers[0].body
 
 
+def settle(server):
+    """Waits until a server has nothing in hand: what an edge makes ahead after a first request is not serving."""
+    for _ in range(IDLE_WITHIN_S):
+        before = cpu_seconds(server.pid)
+        time.sleep(1)
+        if cpu_seconds(server.pid) - before < 0.05:
+            return
+    raise BenchError(f"{server.pid} is still at work after {IDLE_WITHIN_S} s without a request")
+
+
 def race(setting, name, ours, theirs, rounds, seconds):
     """Rounds of (url, server) against (url, server)."""
     size = len(same_bytes(ours[0], theirs[0]))
     sides = {"acuity": ours, "nginx": theirs}
     runs = {side: [] for side in sides}
+    settle(ours[1])
     warmed = sum(wrk(url, 1)["requests"] for url, _ in sides.values())
     for turn in range(rounds):
         setting.say(f"{name}, round {turn + 1} of {rounds}")

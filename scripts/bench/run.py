@@ -24,6 +24,7 @@ import machine
 import part_concurrency
 import part_end_to_end
 import part_first_byte
+import part_frame_rate
 import part_live
 import part_profile
 import part_serving
@@ -39,6 +40,7 @@ PARTS = {
     "end-to-end": part_end_to_end,
     "stages": part_stages,
     "concurrency": part_concurrency,
+    "frame-rate": part_frame_rate,
     "first-byte": part_first_byte,
     "live": part_live,
     "serving": part_serving,

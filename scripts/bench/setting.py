@@ -10,6 +10,8 @@ from meter import BenchError, measure
 
 TIERS = ("generic-x2-s", "generic-x2-m", "generic-x2-l")
 PLAIN = "plain bicubic"
+# What makes pictures between two, cheap to dear.
+INTERPOLATORS = ("generic-i2-s", "generic-i2-m")
 
 
 @dataclass
@@ -42,8 +44,9 @@ class Setting:
         return clips.make(self.source, self.store, width, height, fps, seconds or self.seconds, segment_s)
 
     def command(self, clip, what, out, account):
-        """`acuity enhance` with a tier, or the plain scaler."""
-        how = ["--baseline", "bicubic"] if what == PLAIN else ["--model", what]
+        """`acuity enhance` with a tier, the plain scaler, or options of its own (a list)."""
+        tier = ["--baseline", "bicubic"] if what == PLAIN else ["--model", what]
+        how = what if isinstance(what, list) else tier
         return [self.acuity, "enhance", clip.playlist, "-o", out, *how, "--json", account, *self.places, *self.options]
 
     def enhance(self, clip, what, threads=False):

@@ -22,6 +22,7 @@ import live_player
 import live_watch
 import part_end_to_end
 import part_first_byte
+import part_frame_rate
 import part_live
 import part_profile
 import part_serving
@@ -175,7 +176,7 @@ class Fairness(unittest.TestCase):
     def test_the_peers_encoder_is_the_edges(self):
         rust = (ROOT / "enhancer/src/codec/encoder.rs").read_text()
         stated = re.search(r'"(bframes=[^"]*)\{search\}"', rust)
-        search = re.search(r'Preset::Superfast \{ "([^"]*)" \}', rust)
+        search = re.search(r'Effort::Full, Preset::Superfast\) => "([^"]*)"', rust)
         self.assertTrue(stated and search, "encoder.rs no longer states x264-params in one string: look at peers.py")
         self.assertEqual(stated[1] + search[1], peers.X264_PARAMS)
         for name, value in (
@@ -271,6 +272,14 @@ class Whole(unittest.TestCase):
         self.assertEqual((result["target"]["width"], result["target"]["height"]), (256, 192))
         self.assertIn("not in a test", part_end_to_end.text(result))
         json.dumps(result)
+
+    def test_frame_rate(self):
+        result = part_frame_rate.rows(self.setting, self.clip, part_frame_rate.same_size(self.setting))
+        self.assertEqual(result["warnings"], [], "x264 has to have had the same settings")
+        self.assertEqual(result["target"]["fps_milli"], 2000 * self.clip.fps)
+        rows = {row["label"]: row for row in result["rows"]}
+        self.assertLessEqual({*part_frame_rate.FILTERS, "acuity repeat", "acuity blend"}, set(rows))
+        self.assertEqual(part_frame_rate.text({"same_size": result, "enlarged": result}).count("acuity blend"), 2)
 
     def test_serving_segments(self):
         row = part_first_byte.one(self.setting, replace(self.clip), "plain", 2)

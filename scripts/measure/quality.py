@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""What a player sees: luma PSNR and SSIM of enhanced video against the high rendition, after the encoder.
+"""What a player sees: luma PSNR, SSIM and flicker of enhanced video against the high rendition, after the encoder.
 
   scripts/measure/quality.py CLIP...                      each clip is the high rendition; a low one is made of it
   scripts/measure/quality.py --pair LOW HIGH [...]        both as the origin has them
   options: --models generic-x2-s,generic-x2-m  --kbps 600  --acuity target/release/acuity
+           ID@SHARE for a model that makes SHARE of each picture anew (`--detail-share`)
 
 For each clip: half the size at --kbps (libx264, medium, two-second GOPs), then `acuity enhance` with each model and with
 the bicubic baseline, and libswscale's bicubic and Lanczos straight from the decoded low rendition, not encoded again
 (so "plain" is what a player that scales by itself shows, the harder thing to beat). Frames are paired by index.
+What flicker is: `flicker.py`; without numpy it is left out.
 """
 
 import argparse
+import importlib.util
 import re
 import statistics
 import subprocess
@@ -18,9 +21,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from flicker import flicker, planes
+
 
 def run(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
     return done.stderr
@@ -42,12 +47,19 @@ def frames(path):
 
 
 def compare(candidate, reference, scale="null"):
-    """(PSNR-Y in dB, SSIM-Y). The Y plane of yuv420p: gray would stretch the range. One time base: frames pair by index."""
+    """(PSNR-Y in dB, SSIM-Y, what `flicker` gives or None).
+
+    The Y plane of yuv420p: gray would stretch the range. One time base: frames pair by index.
+    """
     pair = "settb=1/1000,setpts=N*40"
     graph = (f"[0:v]{pair},{scale},format=yuv420p,split[a][c];[1:v]{pair},format=yuv420p,split[b][d];"
              "[a][b]psnr;[c][d]ssim")
     log = run("ffmpeg", "-hide_banner", "-i", candidate, "-i", reference, "-lavfi", graph, "-shortest", "-f", "null", "-")
-    return (float(re.search(r"PSNR y:([0-9.inf]+)", log)[1]), float(re.search(r"SSIM Y:([0-9.]+)", log)[1]))
+    told = (float(re.search(r"PSNR y:([0-9.inf]+)", log)[1]), float(re.search(r"SSIM Y:([0-9.]+)", log)[1]))
+    if importlib.util.find_spec("numpy") is None:
+        return (*told, None)
+    width, height = size(reference)
+    return (*told, flicker(planes(candidate, width, height, scale), planes(reference, width, height)))
 
 
 def coded_low(clip, kbps, directory):
@@ -61,12 +73,17 @@ def coded_low(clip, kbps, directory):
     return low
 
 
+def model_options(model):
+    name, at, share = model.partition("@")
+    return ["--model", name] + (["--detail-share", share] if at else [])
+
+
 def measure(name, low, high, models, acuity, directory):
     width, height = size(high)
     if frames(low) != frames(high):
         sys.exit(f"{name}: {frames(low)} frames in the low rendition, {frames(high)} in the high one: cannot pair by index")
     rows = {kernel: compare(low, high, f"scale={width}:{height}:flags={kernel}") for kernel in ("bicubic", "lanczos")}
-    for label, option in [("bicubic, encoded", ["--baseline", "bicubic"])] + [(m, ["--model", m]) for m in models]:
+    for label, option in [("bicubic, encoded", ["--baseline", "bicubic"])] + [(m, model_options(m)) for m in models]:
         out = directory / "out.mp4"
         run(acuity, "enhance", low, "-o", out, *option)
         rows[label] = compare(out, high)
@@ -93,11 +110,11 @@ def main():
         plain = max(rows["bicubic"][0], rows["lanczos"][0])
         plain_ssim = max(rows["bicubic"][1], rows["lanczos"][1])
         print(f"\n{clip.name}")
-        for label, (psnr, ssim) in rows.items():
-            note = ""
+        for label, (psnr, ssim, shimmer) in rows.items():
+            note = f"   flicker {shimmer[0]:.4f} (changes {shimmer[1]:.2f} dB)" if shimmer else ""
             if label in gains:
                 gains[label].append((psnr - plain, ssim - plain_ssim))
-                note = f"   {psnr - plain:+.2f} dB  {ssim - plain_ssim:+.4f}"
+                note += f"   {psnr - plain:+.2f} dB  {ssim - plain_ssim:+.4f}"
             print(f"  {label:18} {psnr:6.2f} dB  {ssim:.4f}{note}", flush=True)
     print()
     for model, values in gains.items():

@@ -33,7 +33,10 @@ export function hlsDriver(settings) {
       hls.loadSource(url);
       hls.attachMedia(document.querySelector("video"));
     }),
-    levels: () => hls.levels.map((level) => ({ height: level.height, width: level.width, url: level.url[0], codecs: level.codecs })),
+    levels: () => hls.levels.map((level) => (
+      { height: level.height, width: level.width, url: level.url[0], codecs: level.codecs, frameRate: level.frameRate })),
+    // the level of the picture that is shown, which two levels of one size do not tell apart
+    shown: () => hls.currentLevel,
     start: (at) => { hls.startLevel = at; hls.loadLevel = at; hls.startLoad(0); },
     // from the next segment on, as adaptation does it: must not be seen as a stall
     change: (at) => { hls.nextLevel = at; },

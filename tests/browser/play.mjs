@@ -1,5 +1,5 @@
 // A real browser with real players: the enhanced rendition plays for ten seconds of media, and the player goes back
-// and forth between original and enhanced, and goes on while the model behind it is swapped. No error event, no stall once
+// and forth between original and enhanced, and between one frame rate and twice that, and goes on while the model behind it is swapped. No error event, no stall once
 // it plays, the advertised picture size.
 //   node play.mjs           through the edge (target/release/acuity)
 //   node play.mjs --plain   the sample origin alone: tests this test
@@ -153,6 +153,59 @@ async function swapUnderAPlayer(browser, addresses) {
   }
 }
 
+/** Pictures a second of media, as the browser counts what it shows, over some seconds. */
+async function shownRate(page, seconds) {
+  const before = await until(page, "a first count", () => true, 1);
+  const after = await until(page, "a second count", (seen) => seen.time >= before.time + seconds, 4 * seconds + 10);
+  return (after.total - before.total) / (after.time - before.time);
+}
+
+/** The rendition of twice the pictures plays as such, and the player goes to the source's rate and back. */
+async function twiceThePictures(browser, addresses) {
+  const { edge } = await startEdge({ origin: addresses.origin, settings: "", route: 'frame_rate = { scales = [1], interpolator = "blend" }' });
+  const master = `${edge}/sample/master.m3u8`;
+  const page = await browser.newPage({ viewport: { width: 1280, height: 760 } });
+  try {
+    let text = "";
+    for (const end = Date.now() + 15_000; !text.includes(".i2-") && Date.now() < end; await sleep(100)) text = await (await fetch(master)).text();
+    await page.setContent('<video muted playsinline width="640" height="360"></video>');
+    await page.addScriptTag({ content: await playerSource("hls.js/dist/hls.min.js") });
+    await page.evaluate(watch);
+    await page.evaluate(hlsDriver, {});
+    await page.evaluate((url) => window.driver.load(url), master);
+    const levels = await page.evaluate(() => window.driver.levels());
+    const fast = levels.findIndex((level) => level.url.includes(".i2-"));
+    const own = levels.findIndex((level) => level.height === 360 && !level.url.includes("/~acuity/"));
+    assert.ok(fast >= 0 && own >= 0, `the ladder is ${JSON.stringify(levels)}`);
+    assert.equal(levels[fast].height, 360);
+
+    await page.evaluate((at) => window.driver.start(at), fast);
+    await page.evaluate(() => document.querySelector("video").play());
+    const first = await until(page, "the first picture", (seen) => seen.started && seen.time > 0.5, 20);
+    const fastRate = await shownRate(page, 6);
+    const rates = [];
+    for (const at of [own, fast, own, fast]) {
+      await page.evaluate((level) => window.driver.change(level), at);
+      for (const end = Date.now() + 15_000; (await page.evaluate(() => window.driver.shown())) !== at; await sleep(100)) {
+        assert.ok(Date.now() < end, `level ${at} is not shown after 15 s`);
+      }
+      rates.push(await shownRate(page, 2));
+    }
+    const last = await until(page, "the last look", () => true, 1);
+    assert.deepEqual([last.width, last.height, last.stalls], [640, 360, 0], "another picture, or it stalled");
+    const said = `${fastRate.toFixed(1)} pictures a second, then ${rates.map((rate) => rate.toFixed(1)).join(", ")}`;
+    const rate = levels[fast].frameRate;
+    assert.ok(rate > 40, `FRAME-RATE is ${rate}`);
+    const isNear = (seen, wanted) => Math.abs(seen / wanted - 1) < 0.15;
+    assert.ok(isNear(fastRate, rate) && rates.every((seen, at) => isNear(seen, at % 2 ? rate : rate / 2)), said);
+    assert.ok(last.time > first.time + 10);
+    await page.evaluate(() => window.driver.stop());
+    return said;
+  } finally {
+    await page.close();
+  }
+}
+
 /** The page of `make run`: both renditions play, in step, each in its size. */
 async function comparisonPage(browser, addresses) {
   const page = await browser.newPage({ viewport: { width: 1366, height: 768 } });
@@ -189,12 +242,16 @@ async function comparisonPage(browser, addresses) {
 const tests = {
   "hls.js plays and switches": (b, a) => playAndSwitch(b, a, "hls", "hls.js/dist/hls.min.js", hlsDriver),
   "Shaka plays and switches": (b, a) => playAndSwitch(b, a, "shaka", "shaka-player/dist/shaka-player.compiled.js", shakaDriver),
+  "twice the pictures play, and switch to the source's and back": twiceThePictures,
   "a model is swapped under a player": swapUnderAPlayer,
   "the comparison page plays in step": (b, a) => comparisonPage(b, a),
 };
 // The edge finds nothing enhanced behind the plain origin's address, and neither would the page; without an edge there are no
 // models.
-if (plain) for (const name of ["the comparison page plays in step", "a model is swapped under a player"]) delete tests[name];
+const needAnEdge = [
+  "the comparison page plays in step", "a model is swapped under a player", "twice the pictures play, and switch to the source's and back",
+];
+if (plain) for (const name of needAnEdge) delete tests[name];
 
 for (const name of Object.keys(tests)) if (!wanted.every((word) => name.includes(word))) delete tests[name];
 

@@ -78,7 +78,8 @@ export async function startEdge({ origin, settings, route }) {
 
 /** Ends what was started here, by process, and keeps the logs of a failed run. */
 export async function stopServers(failed) {
-  for (const { program } of running) program.kill("SIGTERM");
+  // SIGINT: now; SIGTERM would let the edge drain first
+  for (const { program } of running) program.kill("SIGINT");
   if (!failed) return;
   const folder = await mkdtemp(join(tmpdir(), "acuity-browser-logs-"));
   for (const { name, log } of running) await writeFile(join(folder, `${name}.log`), log.join(""));

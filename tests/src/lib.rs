@@ -5,14 +5,24 @@
 //! is demonstrated is what is tested.
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod clips;
+pub mod collector;
 pub mod live;
 pub mod metrics;
+pub mod mutations;
+pub mod netns;
 pub mod onnx;
 pub mod origin;
 pub mod packets;
 pub mod player;
+pub mod processes;
 pub mod psnr;
+pub mod region;
+pub mod signing;
+pub mod tiny;
+pub mod viewers;
+pub mod wire;
 pub mod world;
 pub mod zoo;
 

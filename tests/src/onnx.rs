@@ -81,6 +81,67 @@ pub fn nearest(scale: u8, element: u64) -> Vec<u8> {
         .concat()
 }
 
+/// A network of contract 2 that shows the brighter of two pictures at each place as the one between them: no real network would,
+/// and neither the mean of both nor the first looks so.
+#[must_use]
+pub fn brighter_of_two() -> Vec<u8> {
+    of_two("Max")
+}
+
+/// A network of contract 2 that shows the mean of two pictures.
+#[must_use]
+pub fn mean_of_two() -> Vec<u8> {
+    of_two("Mean")
+}
+
+/// A network of contract 2 that shows what an operator makes of two pictures, place for place.
+fn of_two(operator: &str) -> Vec<u8> {
+    const FLOAT: u64 = 1;
+    const BYTE: u64 = 2;
+    let cast = |to: u64| message(5, &[message(1, b"to"), number(3, to), number(20, 2)].concat());
+    let node = |kind: &str, inputs: &[&str], output: &str, attribute: Option<Vec<u8>>| {
+        let mut node: Vec<u8> = inputs.iter().flat_map(|input| message(1, input.as_bytes())).collect();
+        node.extend(message(2, output.as_bytes()));
+        node.extend(message(4, kind.as_bytes()));
+        node.extend(attribute.unwrap_or_default());
+        message(1, &node)
+    };
+    let value = |name: &str, element: u64, channels: u64, sides: [&str; 2]| {
+        let fixed = |size: u64| message(1, &number(1, size));
+        let named = |name: &str| message(1, &message(2, name.as_bytes()));
+        let shape = [fixed(1), fixed(channels), named(sides[0]), named(sides[1])].concat();
+        let tensor = [number(1, element), message(2, &shape)].concat();
+        [message(1, name.as_bytes()), message(2, &message(1, &tensor))].concat()
+    };
+    let (luma, chroma) = (["height", "width"], ["chroma_height", "chroma_width"]);
+    let mut graph = Vec::new();
+    for (suffix, channels, sides) in [("", 1, luma), ("_chroma", 2, chroma)] {
+        let [a, b, out] = ["previous", "next", "middle"].map(|name| format!("{name}{suffix}"));
+        let [x, y, most] = ["x", "y", "most"].map(|name| format!("{name}{suffix}"));
+        graph.extend(node("Cast", &[&a], &x, Some(cast(FLOAT))));
+        graph.extend(node("Cast", &[&b], &y, Some(cast(FLOAT))));
+        graph.extend(node(operator, &[&x, &y], &most, None));
+        graph.extend(node("Cast", &[&most], &out, Some(cast(BYTE))));
+        graph.extend(message(11, &value(&a, BYTE, channels, sides)));
+        graph.extend(message(11, &value(&b, BYTE, channels, sides)));
+        graph.extend(message(12, &value(&out, BYTE, channels, sides)));
+    }
+    let none = [
+        number(1, 1),
+        number(2, FLOAT),
+        message(field::TENSOR_NAME, b"none"),
+        message(field::RAW_DATA, &0.0_f32.to_le_bytes()),
+    ];
+    graph.extend(node("Identity", &["none"], "mismatch", None));
+    graph.extend(message(field::INITIALIZER, &none.concat()));
+    let one = message(2, &message(1, &number(1, 1)));
+    let mismatch = message(2, &message(1, &[number(1, FLOAT), one].concat()));
+    graph.extend(message(12, &[message(1, b"mismatch"), mismatch].concat()));
+    graph.extend(message(2, b"of_two"));
+    let opset = number(2, 13);
+    [number(field::IR_VERSION, 7), message(field::GRAPH, &graph), message(field::OPSET, &opset)].concat()
+}
+
 /// Names of the initializers, and where their numbers lie in the file.
 fn initializers(network: &[u8]) -> Result<Vec<(String, std::ops::Range<usize>)>> {
     let mut found = Vec::new();

@@ -26,6 +26,9 @@ use crate::Result;
 /// Requests remembered: more than any scenario makes, and a bound on what a `make run` left on for days keeps.
 pub(crate) const SEEN_LIMIT: usize = 100_000;
 
+/// The path of a fault that all paths have.
+pub const EVERYWHERE: &str = "*";
+
 /// A running origin; it stops when dropped.
 #[derive(Debug)]
 pub struct Origin {
@@ -62,6 +65,12 @@ pub(crate) struct Inner {
     pub(crate) faults: HashMap<String, Fault>,
     pub(crate) headers: HashMap<String, (HeaderName, HeaderValue)>,
     pub(crate) seen: Vec<Seen>,
+}
+
+impl Inner {
+    pub(crate) fn fault_of(&self, path: &str) -> Option<Fault> {
+        self.faults.get(path).or_else(|| self.faults.get(EVERYWHERE)).cloned()
+    }
 }
 
 impl State {
@@ -137,7 +146,7 @@ impl Origin {
         self.state.lock().headers.insert(path.to_owned(), header);
     }
 
-    /// Makes a path misbehave from now on.
+    /// Makes a path misbehave from now on, or [`EVERYWHERE`] all that have no fault of their own.
     pub fn fault(&self, path: &str, fault: Fault) {
         self.state.lock().faults.insert(path.to_owned(), fault);
     }

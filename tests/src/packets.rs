@@ -157,6 +157,66 @@ impl Probe {
 /// `scale` is the factor by which both sides of the picture must have grown.
 #[must_use]
 pub fn differences(source: &Probe, enhanced: &Probe, scale: u32) -> Vec<String> {
+    let mut found = differences_beside_times(source, enhanced, scale);
+    let mut check = |holds: bool, what: String| {
+        if !holds {
+            found.push(what);
+        }
+    };
+    let (old, new) = (source.video_packets(), enhanced.video_packets());
+    check(old.len() == new.len(), format!("{} frames became {}", old.len(), new.len()));
+    check(source.video_pts() == enhanced.video_pts(), "the set of presentation times changed".to_owned());
+    let dts = |packets: &[&Packet]| packets.iter().map(|packet| packet.dts).collect::<Vec<_>>();
+    check(dts(&old) == dts(&new), format!("decoding times {:?} became {:?}", dts(&old), dts(&new)));
+    // MPEG-TS carries no durations: FFmpeg knows them only where the SPS tells a frame rate
+    let durations =
+        |packets: &[&Packet]| packets.iter().map(|packet| packet.duration).collect::<Option<Vec<_>>>();
+    if let (Some(before), Some(after)) = (durations(&old), durations(&new)) {
+        let total = |list: &[i64]| list.iter().sum::<i64>();
+        check(
+            total(&before) == total(&after),
+            format!("duration {} became {}", total(&before), total(&after)),
+        );
+    }
+    found
+}
+
+/// The same of a segment that has twice the pictures: the source's own at their times, and one half way between each two of
+/// them (rounded down to a tick), and behind the last.
+#[must_use]
+pub fn differences_of_doubled(source: &Probe, enhanced: &Probe, scale: u32) -> Vec<String> {
+    let mut found = differences_beside_times(source, enhanced, scale);
+    let shown = |probe: &Probe| -> Vec<i64> { probe.video_pts().into_iter().flatten().collect() };
+    let (own, made) = (shown(source), shown(enhanced));
+    if made.len() != 2 * own.len() {
+        found.push(format!("{} pictures became {}", own.len(), made.len()));
+        return found;
+    }
+    for (at, pair) in made.chunks(2).enumerate() {
+        let [first, between] = pair else { continue };
+        let next = own.get(at + 1).copied();
+        // What stands behind the last picture is known as well as the gaps before it tell: to a tick where they alternate.
+        let (gap, tolerance) = match (next, at.checked_sub(1).and_then(|before| own.get(before))) {
+            (Some(next), _) => (next - own[at], 0),
+            (None, Some(before)) => (own[at] - before, 1),
+            (None, None) => continue,
+        };
+        if *first != own[at] || (between - own[at] - gap / 2).abs() > tolerance {
+            found.push(format!("picture {at}: {} became {pair:?}", own[at]));
+        }
+    }
+    let dts: Vec<_> = enhanced.video_packets().iter().map(|packet| packet.dts).collect();
+    if !dts.windows(2).all(|pair| pair[0] < pair[1]) {
+        found.push("decoding times do not grow".to_owned());
+    }
+    if dts.first() != source.video_packets().first().map(|packet| &packet.dts) {
+        found.push("the first decoding time changed".to_owned());
+    }
+    found
+}
+
+/// What differs that has nothing to do with when pictures are shown.
+fn differences_beside_times(source: &Probe, enhanced: &Probe, scale: u32) -> Vec<String> {
     let mut found = Vec::new();
     let mut check = |holds: bool, what: String| {
         if !holds {
@@ -177,21 +237,7 @@ pub fn differences(source: &Probe, enhanced: &Probe, scale: u32) -> Vec<String> 
         layout(source) == layout(enhanced),
         format!("streams {:?} became {:?}", layout(source), layout(enhanced)),
     );
-    let (old, new) = (source.video_packets(), enhanced.video_packets());
-    check(old.len() == new.len(), format!("{} frames became {}", old.len(), new.len()));
-    check(source.video_pts() == enhanced.video_pts(), "the set of presentation times changed".to_owned());
-    let dts = |packets: &[&Packet]| packets.iter().map(|packet| packet.dts).collect::<Vec<_>>();
-    check(dts(&old) == dts(&new), format!("decoding times {:?} became {:?}", dts(&old), dts(&new)));
-    // MPEG-TS carries no durations: FFmpeg knows them only where the SPS tells a frame rate
-    let durations =
-        |packets: &[&Packet]| packets.iter().map(|packet| packet.duration).collect::<Option<Vec<_>>>();
-    if let (Some(before), Some(after)) = (durations(&old), durations(&new)) {
-        let total = |list: &[i64]| list.iter().sum::<i64>();
-        check(
-            total(&before) == total(&after),
-            format!("duration {} became {}", total(&before), total(&after)),
-        );
-    }
+    let new = enhanced.video_packets();
     let late = new.iter().filter(|packet| packet.dts > packet.pts).count();
     check(late == 0, format!("{late} pictures decode after they show"));
     check(

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -37,6 +37,9 @@ pub struct WorldBuilder {
     weak_rules: Vec<String>,
     cluster_rules: Vec<String>,
     await_ready: Option<bool>,
+    through: Vec<String>,
+    open_files: Option<u32>,
+    addresses: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// An edge and the origin behind it.
@@ -85,6 +88,27 @@ impl WorldBuilder {
     #[must_use]
     pub fn cluster_if(mut self, rule: &str) -> Self {
         self.cluster_rules.push(rule.to_owned());
+        self
+    }
+
+    /// Starts the edge as the last words of a command that ends by becoming it, such as `unshare -rm`, so that the process id stays.
+    #[must_use]
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Lets the edge have so many files open, and no more.
+    #[must_use]
+    pub fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
+    /// Answers players and operators at these addresses, instead of free ports of the loopback interface.
+    #[must_use]
+    pub fn at(mut self, players: SocketAddr, operators: SocketAddr) -> Self {
+        self.addresses = Some((players, operators));
         self
     }
 
@@ -163,8 +187,12 @@ impl WorldBuilder {
         let folder = tempfile::Builder::new().prefix("acuity-edge-").tempdir()?;
         let config = folder.path().join("acuity.toml");
         std::fs::write(&config, self.config_for(origin_base))?;
-        let (listen, admin) = free_ports()?;
-        let child = Command::new(binary()?)
+        let (listen, admin) = match self.addresses {
+            Some((players, operators)) => (players.to_string(), operators.to_string()),
+            None => free_ports()?,
+        };
+        let child = self
+            .program()?
             .arg("serve")
             .args(["--listen", &listen, "--admin", &admin, "--config"])
             .arg(&config)
@@ -175,6 +203,21 @@ impl WorldBuilder {
             .stderr(File::create(folder.path().join("stderr"))?)
             .spawn()?;
         Ok(Edge { child, folder, base: format!("http://{listen}"), admin: format!("http://{admin}") })
+    }
+}
+
+impl WorldBuilder {
+    fn program(&self) -> Result<Command> {
+        let mut words = Vec::new();
+        if let Some(most) = self.open_files {
+            let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+            words.extend(["/bin/sh", "-c", &limited].map(PathBuf::from));
+        }
+        words.extend(self.through.iter().map(PathBuf::from));
+        words.push(binary()?);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        Ok(command)
     }
 }
 
@@ -189,6 +232,28 @@ impl Edge {
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal by its name, such as `HUP`.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
+        if status.success() { Ok(()) } else { Err(format!("kill -{name}: {status}").into()) }
+    }
+
+    /// Its configuration file, which it reads again when it is told to.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("acuity.toml")
+    }
+
+    /// A path in a folder of its own.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// What it wrote on stderr so far: its events.

@@ -35,6 +35,8 @@ pub struct Model {
 pub struct Zoo {
     folder: TempDir,
     models: Vec<Model>,
+    /// Cluster and digest of those that interpolate.
+    between: Vec<(String, String)>,
 }
 
 /// The bytes of the network that ships.
@@ -70,7 +72,7 @@ impl Zoo {
     /// When it cannot be written.
     pub fn new() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("acuity-zoo-").tempdir()?;
-        let mut zoo = Self { folder, models: Vec::new() };
+        let mut zoo = Self { folder, models: Vec::new(), between: Vec::new() };
         zoo.put("generic", 2, &shipped()?)?;
         Ok(zoo)
     }
@@ -105,6 +107,19 @@ impl Zoo {
     #[must_use]
     pub fn file(&self, cluster: &str, scale: u32) -> PathBuf {
         self.directory().join(format!("{cluster}-x{scale}-s.onnx"))
+    }
+
+    /// Adds a cluster's network that interpolates, or puts another in its place: file and entry. Gives the id.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_interpolator(&mut self, cluster: &str, bytes: &[u8]) -> Result<String> {
+        let id = format!("{cluster}-i2-s");
+        replace(&self.directory().join(format!("{id}.onnx")), bytes)?;
+        self.between.retain(|(other, _)| other != cluster);
+        self.between.push((cluster.to_owned(), sha256(bytes)));
+        self.publish()?;
+        Ok(id)
     }
 
     /// Adds a model, or puts another in its place: file and entry.
@@ -166,6 +181,14 @@ impl Zoo {
                  file = \"{id}.onnx\"\nsha256 = \"{sha256}\"\nparameters = 10380\ncontract = 1\n\
                  licence = \"Apache-2.0\"\ntraining_data = \"none: made for a test\"\n\
                  [model.measured]\n{measured}\n"
+            );
+        }
+        for (cluster, sha256) in &self.between {
+            let _ = writeln!(
+                text,
+                "[[model]]\nid = \"{cluster}-i2-s\"\ntask = \"interpolate\"\ncluster = \"{cluster}\"\nscale = 2\n\
+                 tier = \"s\"\nfile = \"{cluster}-i2-s.onnx\"\nsha256 = \"{sha256}\"\nparameters = 0\ncontract = 2\n\
+                 licence = \"Apache-2.0\"\ntraining_data = \"none: made for a test\"\n"
             );
         }
         replace(&self.directory().join("catalogue.toml"), text.as_bytes())

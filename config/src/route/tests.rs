@@ -146,6 +146,17 @@ fn what_is_wrong_with_scales_and_clusters_is_told_in_place() {
             "[[route.cluster_rule]]\npath = \"x\"\ncluster = \"a\"\npth = 1",
             "7:1 route[0].cluster_rule[0].pth: is not a known key [did you mean `path`?]",
         ),
+        ("[route.frame_rate]\nfactor = 3", "5:10 route[0].frame_rate.factor: must be 2 or 4"),
+        (
+            "[route.frame_rate]\nscales = [0]",
+            "route[0].frame_rate.scales[0]: must be a whole number between 1 and 4",
+        ),
+        (
+            "[route.frame_rate]\nsource_least = 30\nsource_most = 20",
+            "route[0].frame_rate.source_most: is below `source_least`",
+        ),
+        ("[route.frame_rate]\ninterpolator = \"flow\"", "5:16 route[0].frame_rate.interpolator"),
+        ("[[route.frame_rate.not_for]]", "route[0].frame_rate.not_for[0]: has no condition"),
         ("cluster_rules = []", "is not a known key [did you mean `cluster_rule`?]"),
     ] {
         one_fault(&format!("{start}{text}"), expected);

@@ -2,9 +2,10 @@
 //!
 //! Nothing here knows of containers as they are served (see [`crate::container`]), threads or tensors.
 //! `unsafe` is allowed in this module because `ffmpeg-next` wraps neither encoder flushing state nor scaling
-//! of single planes; each block argues its case.
+//! of single planes, nor cards; each block argues its case.
 #![allow(unsafe_code)]
 
+mod card;
 mod decoder;
 mod encoder;
 mod level;
@@ -16,13 +17,16 @@ mod scaler;
 
 use std::sync::Once;
 
+#[cfg(test)]
+pub(crate) use card::Rehearsal;
+pub(crate) use card::{Codecs, OnCard};
 pub(crate) use decoder::Decoder;
-pub(crate) use encoder::{Encoder, EncoderSettings};
+pub(crate) use encoder::{Effort, Encoder, EncoderSettings};
 pub(crate) use picture::{Picture, Plane, PlaneMut};
 pub(crate) use scaler::{ChromaScaler, LumaScaler, PlainScaler};
 
 pub use encoder::RATE_BUFFER_SECONDS;
-pub use rendition::{enhanced_init, output_codec_string};
+pub use rendition::{enhanced_init, output_codec_string, stream_identity};
 
 use crate::EnhanceError;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::{Encoder, EncoderSettings, Picture, level};
 use crate::container;
 use crate::h264;
-use crate::{EnhanceError, RenditionSpec};
+use crate::{EnhanceError, RenditionSpec, Upscaler};
 
 /// RFC 6381 codec string of the rendition's video: High profile (`64`), no constraint flags, the level that
 /// size, rate and bitrate need. For example `avc1.64001f`.
@@ -32,6 +32,25 @@ pub fn enhanced_init(
     Ok(container::rewrite_init(source_init, spec.width, spec.height, &sps, &pps)?)
 }
 
+/// What the encoder writes in front of a picture of one certain rendition: two configurations, or two builds of the encoder, for which it
+/// differs make segments that must not be mixed in one stream. Takes milliseconds.
+///
+/// # Errors
+/// The encoder does not open.
+pub fn stream_identity(config: &EnhancerConfig) -> Result<Vec<u8>, EnhanceError> {
+    let spec = RenditionSpec {
+        width: 1280,
+        height: 720,
+        scale: 2,
+        frame_rate_milli: 30_000,
+        max_video_kbps: 2800,
+        upscaler: Upscaler::Bicubic,
+        interpolation: None,
+    };
+    let (sps, pps) = parameter_sets(&EncoderSettings::new(&spec, config, None))?;
+    Ok([sps, pps].concat())
+}
+
 /// SPS and PPS as the encoder writes them in front of every IDR picture: encodes one black picture.
 fn parameter_sets(settings: &EncoderSettings) -> Result<(Vec<u8>, Vec<u8>), EnhanceError> {
     let mut encoder = Encoder::open(settings)?;
@@ -54,7 +73,6 @@ fn parameter_sets(settings: &EncoderSettings) -> Result<(Vec<u8>, Vec<u8>), Enha
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::Upscaler;
     use crate::h264::SpsFacts;
 
     fn spec(width: u32, height: u32, frame_rate_milli: u32) -> RenditionSpec {
@@ -65,7 +83,18 @@ mod tests {
             frame_rate_milli,
             max_video_kbps: 2800,
             upscaler: Upscaler::Bicubic,
+            interpolation: None,
         }
+    }
+
+    #[test]
+    fn encoders_that_write_other_parameter_sets_are_told_apart() {
+        let of = |preset, crf| {
+            stream_identity(&EnhancerConfig { preset, crf, ..EnhancerConfig::default() }).unwrap()
+        };
+        let superfast = of(acuity_config::Preset::Superfast, 15.0);
+        assert_eq!(superfast, of(acuity_config::Preset::Superfast, 15.0));
+        assert_ne!(superfast, of(acuity_config::Preset::Medium, 15.0));
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Errors {
     }
 
     /// Mean squared error; none without samples.
-    fn mean(&self) -> Option<f64> {
+    pub(super) fn mean(&self) -> Option<f64> {
         (self.samples > 0.0).then(|| self.sum / self.samples)
     }
 

@@ -1,22 +1,10 @@
-//! One comparison, picture by picture, so that a lane can put it aside at any of them.
+//! A comparison under way, whatever is compared: steps of a picture, taken when there is nothing else to do.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use acuity_config::EnhancerConfig;
-use acuity_models::Tier;
-
-use super::pairs::{Pair, Times, pairs};
-use super::score::{Errors, Likeness};
-use super::{CompareRequest, Comparison, TierComparison};
-use crate::codec::{Decoder, LumaScaler, Picture};
-use crate::container::{SourceSegment, VideoTrack};
-use crate::feed::annex_b;
+use super::{CompareError, Comparison};
+use crate::CancelFlag;
 use crate::library::Library;
-use crate::model::Model;
-use crate::probe::require_supported;
-use crate::sets::SetName;
-use crate::{CompareError, EnhanceError, Unsupported};
 
 /// How soon a comparison that waits for a session is looked at again. Nobody is in a hurry for it.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -31,70 +19,38 @@ pub(crate) enum Turnout {
     Finished(Result<Comparison, CompareError>),
 }
 
+/// A kind of comparison.
+pub(super) trait Steps: Send {
+    /// Takes the next step: a picture's work at most.
+    fn step(&mut self, library: &Library) -> Result<Step, CompareError>;
+}
+
+/// What came of a step.
+pub(super) enum Step {
+    /// It was taken.
+    Taken,
+    /// A session that it needs is not free; the loader knows.
+    NoSession,
+    /// It was the last one.
+    Over(Comparison),
+}
+
 /// A comparison under way.
 pub(crate) struct Work {
-    request: CompareRequest,
-    limits: Arc<EnhancerConfig>,
-    stage: Stage,
+    steps: Box<dyn Steps>,
+    cancel: CancelFlag,
     /// No session is free before.
     not_before: Option<Instant>,
     waits_since: Option<Instant>,
 }
 
-enum Stage {
-    Parse,
-    Low(Box<Decoding>),
-    High(Box<Decoding>),
-    Run(Box<Running>),
-    /// Only while a step is taken.
-    Taken,
-}
-
-/// The pictures that are compared.
-struct Pictures {
-    pairs: Vec<Pair>,
-    low: Vec<Option<Picture>>,
-    high: Vec<Option<Picture>>,
-    size: (u32, u32),
-}
-
-struct Decoding {
-    pictures: Pictures,
-    low: VideoTrack,
-    high: VideoTrack,
-    decoder: Decoder,
-    /// The access unit that is next.
-    next: usize,
-    scalers: (LumaScaler, LumaScaler),
-    scratch: Picture,
-    likeness: Likeness,
-    lanczos: Errors,
-}
-
-struct Running {
-    pictures: Pictures,
-    scratch: Picture,
-    plain_db: f64,
-    /// The tiers asked for, each with the places of its own contender and of the generic one.
-    tiers: Vec<(Tier, usize, Option<usize>)>,
-    contenders: Vec<Contender>,
-    /// Which contender and which picture is next.
-    at: (usize, usize),
-}
-
-/// A network that is compared.
-struct Contender {
-    model: Arc<Model>,
-    errors: Errors,
-}
-
 impl Work {
-    pub(crate) fn new(request: CompareRequest, limits: Arc<EnhancerConfig>) -> Self {
-        Self { request, limits, stage: Stage::Parse, not_before: None, waits_since: None }
+    pub(super) fn new(steps: Box<dyn Steps>, cancel: CancelFlag) -> Self {
+        Self { steps, cancel, not_before: None, waits_since: None }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.request.cancel.is_cancelled()
+        self.cancel.is_cancelled()
     }
 
     /// Whether there is something to do now.
@@ -109,280 +65,20 @@ impl Work {
             if self.is_cancelled() {
                 return Turnout::Finished(Err(CompareError::Cancelled));
             }
-            match self.step(library) {
-                Ok(None) if self.not_before.is_some() => break,
-                Ok(None) => {}
-                Ok(Some(comparison)) => return Turnout::Finished(Ok(comparison)),
+            match self.steps.step(library) {
+                Ok(Step::Taken) => self.waits_since = None,
+                Ok(Step::NoSession) => {
+                    let now = Instant::now();
+                    if now.duration_since(*self.waits_since.get_or_insert(now)) > SESSION_PATIENCE {
+                        return Turnout::Finished(Err(CompareError::ModelFailed));
+                    }
+                    self.not_before = Some(now + LOOK_AGAIN);
+                    break;
+                }
+                Ok(Step::Over(comparison)) => return Turnout::Finished(Ok(comparison)),
                 Err(error) => return Turnout::Finished(Err(error)),
             }
         }
         Turnout::Unfinished(self)
     }
-
-    fn step(&mut self, library: &Library) -> Result<Option<Comparison>, CompareError> {
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Taken) {
-            Stage::Parse => Stage::Low(Box::new(self.parse()?)),
-            Stage::Low(mut decoding) => {
-                if decoding.step_low()? {
-                    decoding.decoder = Decoder::open().map_err(in_high)?;
-                    decoding.next = 0;
-                    Stage::High(decoding)
-                } else {
-                    Stage::Low(decoding)
-                }
-            }
-            Stage::High(mut decoding) => {
-                if decoding.step_high()? {
-                    Stage::Run(Box::new(self.contend(*decoding, library)?))
-                } else {
-                    Stage::High(decoding)
-                }
-            }
-            Stage::Run(mut running) => {
-                if running.is_over() {
-                    return Ok(Some(running.result()));
-                }
-                if running.step(library)? {
-                    self.waits_since = None;
-                } else {
-                    let now = Instant::now();
-                    if now.duration_since(*self.waits_since.get_or_insert(now)) > SESSION_PATIENCE {
-                        return Err(CompareError::ModelFailed);
-                    }
-                    self.not_before = Some(now + LOOK_AGAIN);
-                }
-                Stage::Run(running)
-            }
-            Stage::Taken => return Err(CompareError::WorkerLost),
-        };
-        Ok(None)
-    }
-
-    fn parse(&self) -> Result<Decoding, CompareError> {
-        let CompareRequest { init, segment, high_init, high_segment, scale, frames, .. } = &self.request;
-        let low = video(init.as_deref(), segment, &self.limits).map_err(in_low)?;
-        // What may be enhanced may be looked at enlarged.
-        let max_source_pixels = self.limits.max_source_pixels.saturating_mul(scale.saturating_mul(*scale));
-        let limits = EnhancerConfig { max_source_pixels, ..(*self.limits).clone() };
-        let high = video(high_init.as_deref(), high_segment, &limits).map_err(in_high)?;
-        let size = |video: &VideoTrack| {
-            let sps = video.sps().ok_or(EnhanceError::Unsupported(Unsupported::Unreadable))?;
-            Ok((sps.width, sps.height))
-        };
-        let (width, height) = size(&low).map_err(in_low)?;
-        let (high_width, high_height) = size(&high).map_err(in_high)?;
-        if (width.saturating_mul(*scale), height.saturating_mul(*scale)) != (high_width, high_height) {
-            return Err(CompareError::Size { width, height, scale: *scale, high_width, high_height });
-        }
-        let pairs = pairs(&Times::of(&low), &Times::of(&high), *frames)?;
-        let none = || std::iter::repeat_with(|| None).take(pairs.len()).collect();
-        Ok(Decoding {
-            pictures: Pictures { low: none(), high: none(), pairs, size: (high_width, high_height) },
-            low,
-            high,
-            decoder: Decoder::open().map_err(in_low)?,
-            next: 0,
-            scalers: (LumaScaler::bicubic(), LumaScaler::lanczos()),
-            scratch: Picture::new(high_width, high_height).map_err(in_high)?,
-            likeness: Likeness::default(),
-            lanczos: Errors::default(),
-        })
-    }
-
-    /// Both renditions are decoded: are they the same pictures, and who enlarges them best?
-    fn contend(&self, decoding: Decoding, library: &Library) -> Result<Running, CompareError> {
-        let Decoding { pictures, scratch, likeness, lanczos, .. } = decoding;
-        likeness.judge()?;
-        let CompareRequest { cluster, scale, digest, tiers, .. } = &self.request;
-        let name = SetName { cluster: cluster.clone(), scale: *scale, digest: digest.clone() };
-        let (own, generic) = library.rivals(&name);
-        let mut contenders: Vec<Contender> = Vec::new();
-        let mut enter = |model: &Arc<Model>| {
-            let same = contenders.iter().position(|other| Arc::ptr_eq(&other.model, model));
-            same.unwrap_or_else(|| {
-                contenders.push(Contender { model: Arc::clone(model), errors: Errors::default() });
-                contenders.len() - 1
-            })
-        };
-        let enter_tier = |&tier: &Tier| {
-            let own = own.iter().find(|model| model.identity.tier == tier)?;
-            let same_or_below = generic.iter().rev().find(|model| model.identity.tier <= tier);
-            let instead = same_or_below.or(generic.first());
-            Some((tier, enter(own), instead.map(&mut enter)))
-        };
-        let tiers = tiers.iter().map(enter_tier).collect::<Option<Vec<_>>>();
-        let tiers = tiers.filter(|tiers| !tiers.is_empty()).ok_or(CompareError::NoModel)?;
-        let plain_db = likeness.own.db().max(lanczos.db());
-        Ok(Running { pictures, scratch, plain_db, tiers, contenders, at: (0, 0) })
-    }
-}
-
-impl Decoding {
-    /// Takes one access unit of the low rendition; whether that was all.
-    fn step_low(&mut self) -> Result<bool, CompareError> {
-        let Self { pictures: Pictures { pairs, low: kept, .. }, low: video, decoder, next, .. } = self;
-        let mut emit = |pts: i64, picture: Picture| {
-            let place = pairs.iter().position(|pair| pair.low == pts).filter(|_| picture.is_planar_420());
-            if let Some(slot) = place.and_then(|place| kept.get_mut(place)) {
-                *slot = Some(picture);
-            }
-        };
-        let is_last = feed(decoder, video, *next, &mut emit).map_err(in_low)?;
-        *next += 1;
-        Ok(is_last)
-    }
-
-    /// Takes one access unit of the high rendition; whether that was all.
-    fn step_high(&mut self) -> Result<bool, CompareError> {
-        let Self { pictures, high: video, decoder, next, scalers, scratch, likeness, lanczos, .. } = self;
-        let mut outcome = Ok(());
-        let mut emit = |pts: i64, picture: Picture| {
-            if outcome.is_ok() {
-                outcome = pictures.arrive(pts, picture, scalers, scratch, likeness, lanczos);
-            }
-        };
-        let is_last = feed(decoder, video, *next, &mut emit).map_err(in_high)?;
-        outcome.map_err(in_high)?;
-        *next += 1;
-        Ok(is_last)
-    }
-}
-
-impl Pictures {
-    /// A picture of the high rendition: compares it with the plainly enlarged ones of its moment and of its neighbours', and keeps
-    /// it if it is one of those that count.
-    fn arrive(
-        &mut self,
-        pts: i64,
-        picture: Picture,
-        (bicubic, lanczos_scaler): &mut (LumaScaler, LumaScaler),
-        scratch: &mut Picture,
-        likeness: &mut Likeness,
-        lanczos: &mut Errors,
-    ) -> Result<(), EnhanceError> {
-        if !picture.is_planar_420() || (picture.width(), picture.height()) != self.size {
-            return Ok(());
-        }
-        let mut own_place = None;
-        for (place, pair) in self.pairs.iter().enumerate() {
-            let Some(Some(low)) = self.low.get(place) else { continue };
-            if ![Some(pair.high), pair.before, pair.after].contains(&Some(pts)) {
-                continue;
-            }
-            bicubic.scale(low.plane(0), scratch.plane_mut(0))?;
-            let mut errors = Errors::default();
-            errors.add(scratch.plane(0), picture.plane(0));
-            if pts == pair.high {
-                own_place = Some(place);
-                likeness.own.join(errors);
-                likeness.count(picture.plane(0));
-                if pair.before.is_some() {
-                    likeness.before.0.join(errors);
-                }
-                if pair.after.is_some() {
-                    likeness.after.0.join(errors);
-                }
-                lanczos_scaler.scale(low.plane(0), scratch.plane_mut(0))?;
-                lanczos.add(scratch.plane(0), picture.plane(0));
-            } else if pair.before == Some(pts) {
-                likeness.before.1.join(errors);
-            } else {
-                likeness.after.1.join(errors);
-            }
-        }
-        if let Some(slot) = own_place.and_then(|place| self.high.get_mut(place)) {
-            *slot = Some(picture);
-        }
-        Ok(())
-    }
-}
-
-impl Running {
-    fn is_over(&self) -> bool {
-        self.at.0 >= self.contenders.len()
-    }
-
-    /// One network, one picture. `false`: there is no session free.
-    fn step(&mut self, library: &Library) -> Result<bool, CompareError> {
-        let Self { pictures, scratch, contenders, at, .. } = self;
-        let Some(contender) = contenders.get_mut(at.0) else { return Ok(true) };
-        let Some((low, high)) = pictures.low.get(at.1).zip(pictures.high.get(at.1)) else {
-            *at = (at.0 + 1, 0);
-            return Ok(true);
-        };
-        if let (Some(low), Some(high)) = (low, high) {
-            let Some(mut session) = contender.model.take() else {
-                if contender.model.is_hopeless(Instant::now()) {
-                    return Err(CompareError::ModelFailed);
-                }
-                library.wish(&contender.model);
-                return Ok(false);
-            };
-            let run = session.network().map(|network| network.run(low.plane(0), scratch.plane_mut(0)));
-            if !matches!(run, Some(Ok(()))) {
-                session.discard();
-                return Err(CompareError::ModelFailed);
-            }
-            drop(session);
-            contender.errors.add(scratch.plane(0), high.plane(0));
-        }
-        at.1 += 1;
-        Ok(true)
-    }
-
-    fn result(&self) -> Comparison {
-        let compared = self.pictures.low.iter().zip(&self.pictures.high);
-        let frames = compared.filter(|(low, high)| low.is_some() && high.is_some()).count();
-        let db = |place: usize| self.contenders.get(place).map(|contender| contender.errors.db());
-        let tiers = self.tiers.iter().filter_map(|&(tier, own, generic)| {
-            Some(TierComparison { tier, own_db: db(own)?, generic_db: generic.and_then(db) })
-        });
-        Comparison {
-            frames: u32::try_from(frames).unwrap_or(u32::MAX),
-            plain_db: self.plain_db,
-            tiers: tiers.collect(),
-        }
-    }
-}
-
-/// Gives access unit `at` to the decoder, and after the last one takes what it still holds.
-fn feed(
-    decoder: &mut Decoder,
-    video: &VideoTrack,
-    at: usize,
-    emit: &mut dyn FnMut(i64, Picture),
-) -> Result<bool, EnhanceError> {
-    let Some(unit) = video.units.get(at) else {
-        decoder.drain(emit)?;
-        return Ok(true);
-    };
-    decoder.push(&annex_b(video, unit), unit.pts, emit)?;
-    Ok(false)
-}
-
-/// The video of a segment, if it can be decoded on its own.
-fn video(
-    init: Option<&[u8]>,
-    segment: &bytes::Bytes,
-    limits: &EnhancerConfig,
-) -> Result<VideoTrack, EnhanceError> {
-    if segment.len() as u64 > limits.max_segment_bytes {
-        return Err(Unsupported::TooLarge.into());
-    }
-    let source = SourceSegment::parse(init, segment.clone())?;
-    let video = source.video().ok_or(Unsupported::NoVideo)?;
-    require_supported(video, limits)?;
-    match video.units.first() {
-        Some(first) if first.random_access => Ok(video.clone()),
-        Some(_) => Err(EnhanceError::OpensMidGop),
-        None => Err(Unsupported::NoVideo.into()),
-    }
-}
-
-fn in_low(source: EnhanceError) -> CompareError {
-    CompareError::Segment { rendition: "low", source }
-}
-
-fn in_high(source: EnhanceError) -> CompareError {
-    CompareError::Segment { rendition: "high", source }
 }

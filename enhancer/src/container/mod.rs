@@ -11,6 +11,7 @@
 
 pub(crate) mod bytes;
 pub mod fmp4;
+mod slots;
 mod sniff;
 mod splicer;
 pub mod ts;
@@ -18,6 +19,7 @@ pub mod ts;
 use ::bytes::Bytes;
 
 use crate::h264::{self, SpsFacts};
+pub use slots::{Slot, Slots};
 pub use sniff::sniff;
 pub use splicer::Splicer;
 
@@ -68,6 +70,8 @@ pub struct AccessUnit {
     pub pts: i64,
     /// Decode time in [`VideoTrack::timescale`], unwrapped.
     pub dts: i64,
+    /// Ticks until the next unit is decoded, where the container says so (MP4).
+    pub duration: Option<i64>,
     /// It holds an IDR slice: a decoder can begin here and needs nothing before it.
     pub random_access: bool,
 }
@@ -352,7 +356,19 @@ impl SourceSegment {
         if video.encrypted {
             return Err(ContainerError::Encrypted);
         }
-        Splicer::new(self, video.units.len())
+        Splicer::new(self, video.units.len(), None)
+    }
+
+    /// As [`SourceSegment::splicer`], with `slots` of the segment's own units for more pictures than these.
+    ///
+    /// # Errors
+    /// As [`SourceSegment::splicer`], and [`ContainerError::UnitCount`] for slots of another segment.
+    pub fn splicer_into<'a>(&'a self, slots: &'a Slots) -> Result<Splicer<'a>, ContainerError> {
+        let source_units = self.splicer()?.expected();
+        if slots.units() != source_units {
+            return Err(ContainerError::UnitCount { source_units, given: slots.units() });
+        }
+        Splicer::new(self, slots.len(), Some(slots))
     }
 
     fn bytes(&self) -> &Bytes {

@@ -3,7 +3,7 @@
 //! What of the segment is complete comes out as soon as it is, so that a player gets the begin of a segment while its end is
 //! being made: in a transport stream with every picture, in MP4 with every movie fragment.
 
-use super::{ContainerError, EncodedUnit, SourceSegment, fmp4, ts};
+use super::{ContainerError, EncodedUnit, Slots, SourceSegment, fmp4, ts};
 use crate::h264;
 
 /// Replaces the video of a segment by units, which are in presentation order: see [`SourceSegment::splice`].
@@ -22,14 +22,23 @@ enum Inner<'a> {
 }
 
 impl<'a> Splicer<'a> {
-    pub(super) fn new(source: &'a SourceSegment, expected: usize) -> Result<Self, ContainerError> {
+    pub(super) fn new(
+        source: &'a SourceSegment,
+        expected: usize,
+        slots: Option<&'a Slots>,
+    ) -> Result<Self, ContainerError> {
         let inner = match source {
             SourceSegment::Ts(segment) => {
-                Inner::Ts(Box::new(segment.splicer().ok_or(ContainerError::NoVideo)?))
+                Inner::Ts(Box::new(segment.splicer(slots).ok_or(ContainerError::NoVideo)?))
             }
-            SourceSegment::Fmp4(segment) => Inner::Fmp4(segment.splicer()),
+            SourceSegment::Fmp4(segment) => Inner::Fmp4(segment.splicer(slots)),
         };
         Ok(Self { inner, source, expected, given: 0 })
+    }
+
+    /// How many units there must be.
+    pub(super) fn expected(&self) -> usize {
+        self.expected
     }
 
     /// Puts the next unit in. `out` gets what is complete with it: what all calls append, one after the other, is the

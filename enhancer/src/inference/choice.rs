@@ -5,12 +5,20 @@
 //! A shortcut has to show that it is one: whatever is not ONNX Runtime's own float kernels is compared with them on a test
 //! chart, for each model, and is not used for a model whose pictures it changes.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
 use acuity_config::{Precision, Provider};
 use acuity_models::TensorContract;
 use bytes::Bytes;
+use ort::session::Session;
 
 use super::Runtime;
-use super::network::{InferenceError, Network};
+use super::batcher::Batcher;
+use super::fixed::FixedShapes;
+use super::gpu::{self, Profile};
+use super::network::{self, InferenceError, Network, Runs};
+use super::runner::Runner;
+use crate::cards::{Cards, Spread};
 
 /// How far a shortcut's picture of the test chart may be from the float kernels': mean squared error in code values. Trained
 /// int8 networks are within 0.3 of it on coded video and within 3 on the chart, bfloat16 within 0.1; a picture that is wrong
@@ -30,12 +38,95 @@ pub(crate) struct Engine {
     runtime: Runtime,
     model: Bytes,
     contract: TensorContract,
+    /// Its sessions on each card.
+    spread: Spread,
+    /// Where lanes share a session: that of each card, while there is one.
+    batchers: Arc<Mutex<Vec<Weak<Batcher>>>>,
 }
 
 impl Engine {
-    /// A session, checked against the contract.
+    /// A session, or a way to one that is shared, checked against the contract: on the card that suits it best, or where that
+    /// fails on another.
     pub(crate) fn session(&self) -> Result<Network, InferenceError> {
-        Network::load(&self.runtime, &self.model, &self.contract)
+        let mut failed = None;
+        for card in self.spread.for_new() {
+            match self.session_on(card) {
+                Ok(network) => return Ok(network),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        // There is at least one place.
+        Err(failed.unwrap_or_else(|| InferenceError::Batch("no card".into())))
+    }
+
+    fn session_on(&self, card: usize) -> Result<Network, InferenceError> {
+        let (runtime, contract) = (&self.runtime, &self.contract);
+        let (seat, most) = (self.spread.seat(card), runtime.most_windows());
+        let mut batchers = self.batchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = batchers.len().max(card + 1);
+        batchers.resize_with(places, Weak::new);
+        if let Some(batcher) = batchers[card].upgrade().filter(|batcher| !batcher.is_closed()) {
+            return Network::shared(&batcher, contract, most, seat);
+        }
+        let session = self.compiled(card)?;
+        let facts = network::facts(&session, contract)?;
+        let (output, scale) = (&contract.output, contract.scale as usize);
+        let fixed = FixedShapes::new(runtime, &self.model, &session, output, scale);
+        let runner = Runner::new(session, contract, &runtime.memory(card), fixed);
+        match runtime.batching {
+            Some(policy) if !facts.is_single => {
+                let batcher = Batcher::start(runner, facts, policy)?;
+                batchers[card] = Arc::downgrade(&batcher);
+                Network::shared(&batcher, contract, most, seat)
+            }
+            _ => Network::new(Runs::Alone(Box::new(runner)), &facts, contract, most, seat),
+        }
+    }
+
+    /// A session; of TensorRT compiled for all shapes that may come.
+    fn compiled(&self, card: usize) -> Result<Session, InferenceError> {
+        let (runtime, contract) = (&self.runtime, &self.contract);
+        if runtime.provider != Provider::TensorRt {
+            return Ok(runtime.session(&self.model, card, None)?);
+        }
+        // What the profile must say of a batch is known only from the file, which a session on the processor reads quickest.
+        let is_single = network::is_single(&runtime.read_only(&self.model)?);
+        let profile = Profile::new(&runtime.gpu, &contract.input, is_single);
+        match runtime.session(&self.model, card, Some(&profile)) {
+            Ok(session) => Ok(session),
+            // TensorRT may have left the first layer to CUDA, and then knows no input by this name.
+            Err(error) => {
+                let without = runtime.session(&self.model, card, None)?;
+                tracing::warn!(%error, "TensorRT takes no range of shapes: it compiles when a size first comes, and that lane waits");
+                Ok(without)
+            }
+        }
+    }
+
+    /// Sessions that lanes share.
+    #[cfg(test)]
+    pub(super) fn shared_sessions(&self) -> usize {
+        let batchers = self.batchers.lock().unwrap_or_else(PoisonError::into_inner);
+        batchers.iter().filter(|batcher| batcher.strong_count() > 0).count()
+    }
+
+    /// As [`Engine::session`], with other windows in one run.
+    #[cfg(test)]
+    pub(super) fn session_of(&self, most: usize) -> Option<Network> {
+        let batcher = self.batchers.lock().unwrap_or_else(PoisonError::into_inner).first()?.upgrade()?;
+        Network::shared(&batcher, &self.contract, most, self.spread.seat(0)).ok()
+    }
+
+    /// The account of the cards.
+    pub(crate) fn cards(&self) -> &Cards {
+        self.spread.cards()
+    }
+
+    /// Whether it may be given source pictures of this size.
+    pub(crate) fn takes(&self, size: (u32, u32)) -> bool {
+        self.runtime.provider != Provider::TensorRt || gpu::is_prepared_for(&self.runtime.gpu, size)
     }
 
     /// The provider's name in metrics and reports.
@@ -136,7 +227,7 @@ impl Runtime {
         Ok((network, seconds))
     }
 
-    fn engine(&self, files: &Files, contract: &TensorContract) -> Engine {
+    pub(super) fn engine(&self, files: &Files, contract: &TensorContract) -> Engine {
         let int8 = files.int8.as_ref().filter(|_| self.precision == Precision::Int8);
         let model = int8.unwrap_or(&files.float).clone();
         let mut runtime = self.clone();
@@ -144,12 +235,14 @@ impl Runtime {
             runtime.provider = Provider::Cpu;
         }
         runtime.precision = if int8.is_some() { Precision::Int8 } else { Precision::Float };
-        Engine { runtime, model, contract: contract.clone() }
+        let spread = Spread::over(&self.cards);
+        Engine { runtime, model, contract: contract.clone(), spread, batchers: Arc::default() }
     }
 
     /// ONNX Runtime's own kernels and the float file: what shortcuts are measured against.
     fn reference(&self) -> Self {
-        Self { provider: Provider::Cpu, precision: Precision::Float, ..self.clone() }
+        let (provider, precision) = (Provider::Cpu, Precision::Float);
+        Self { provider, precision, batching: None, cards: Cards::new(1), ..self.clone() }
     }
 
     /// Every pair of provider and precision that the configuration allows, the library has and a model with or without an int8

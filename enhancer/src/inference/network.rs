@@ -1,13 +1,21 @@
-//! One network, ready to run: a session of its own (ONNX Runtime wants `&mut`), and the tensor that pictures
-//! are written into. A worker thread owns it.
+//! One network, ready to run: a session of its own (ONNX Runtime wants `&mut`), or on cards a way to one that lanes
+//! share. A worker thread owns it.
+
+use std::sync::Arc;
 
 use acuity_models::TensorContract;
 use ort::session::Session;
-use ort::value::{Tensor, TensorElementType, ValueType};
+use ort::value::{TensorElementType, ValueType};
 
-use super::Runtime;
+use super::batcher::{Batcher, Facts, Handle, Part};
+use super::fixed::{Form, Wanted};
 use super::overlay::{self, BadOverlay, Overlay};
+use super::runner::{Output, Runner};
+use crate::cards::Seat;
 use crate::codec::{Plane, PlaneMut};
+
+/// Low pixels that the layers of a usual network are wider than what it makes, on average: the first by 14, the last by none.
+pub(crate) const CONTINUED: usize = 8;
 
 /// Why a network cannot be used, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -31,32 +39,99 @@ pub(crate) enum InferenceError {
         "its picture of the test chart is not that of the plain kernels: mean squared error {squared_error:.1}"
     )]
     Shortcut { squared_error: f64 },
+    /// A run for several lanes failed; one of them got the reason itself, or the thread that runs them is gone.
+    #[error("a run for several streams: {0}")]
+    Batch(String),
 }
 
 pub(crate) struct Network {
-    session: Session,
+    runs: Runs,
     contract: TensorContract,
     overlay: Option<Overlay>,
-    /// The file's batch is fixed at one, as the contract allows.
-    is_single: bool,
-    /// Input of the last shape that was run: windows, width, height.
-    input: Option<([usize; 3], Tensor<u8>)>,
+    /// Windows in one run, at most.
+    most: usize,
+    seat: Seat,
+}
+
+/// What runs it.
+pub(super) enum Runs {
+    /// A session of its own.
+    Alone(Box<Runner>),
+    /// One that other lanes use as well.
+    Shared(Handle),
+}
+
+enum Made {
+    Alone(Output),
+    Part(Part),
 }
 
 impl Network {
-    /// Makes a session of `model` (verified bytes) and compares what it has with `contract`.
-    pub(crate) fn load(
-        runtime: &Runtime,
-        model: &[u8],
+    /// A network whose session keeps `contract` (see [`facts`]) and is on the card of `seat`; `most`: windows in one run.
+    pub(super) fn new(
+        runs: Runs,
+        facts: &Facts,
         contract: &TensorContract,
+        most: usize,
+        seat: Seat,
     ) -> Result<Self, InferenceError> {
-        let session = runtime.session(model)?;
-        check(&session, contract)?;
-        let overlay = session.metadata()?.custom(overlay::METADATA_KEY);
-        let overlay = overlay.map(|text| Overlay::parse(&text, contract.scale as usize)).transpose()?;
-        let batch = session.inputs().first().and_then(|input| input.dtype().tensor_shape()?.first().copied());
-        let is_single = batch == Some(1);
-        Ok(Self { session, contract: contract.clone(), overlay, is_single, input: None })
+        let scale = contract.scale as usize;
+        let overlay = facts.overlay.as_deref().map(|text| Overlay::parse(text, scale)).transpose()?;
+        let most = if facts.is_single { 1 } else { most.max(1) };
+        Ok(Self { runs, contract: contract.clone(), overlay, most, seat })
+    }
+
+    /// As [`Network::new`], for a session that lanes share.
+    pub(super) fn shared(
+        batcher: &Arc<Batcher>,
+        contract: &TensorContract,
+        most: usize,
+        seat: Seat,
+    ) -> Result<Self, InferenceError> {
+        Self::new(Runs::Shared(batcher.handle()), &batcher.facts, contract, most, seat)
+    }
+
+    /// The card that it runs on, by its place in the configuration.
+    pub(crate) fn card(&self) -> usize {
+        self.seat.card()
+    }
+
+    /// A lane has taken it; `weight`: what it takes, in any unit that is the same for all networks.
+    pub(crate) fn begin(&mut self, weight: f64) {
+        self.seat.begin(weight);
+    }
+
+    /// The lane has put it back.
+    pub(crate) fn rest(&mut self) {
+        self.seat.end();
+        if let Runs::Shared(handle) = &mut self.runs {
+            handle.rest();
+        }
+    }
+
+    /// Whether its file takes one picture at a time.
+    #[cfg(test)]
+    pub(super) fn is_single(&self) -> bool {
+        self.most == 1
+    }
+
+    /// What the session for `wanted` alone gives, if there is one.
+    #[cfg(test)]
+    pub(super) fn fixed(&mut self, wanted: &Wanted) -> Option<super::fixed::Form> {
+        match &mut self.runs {
+            Runs::Alone(runner) => runner.fixed(wanted),
+            Runs::Shared(_) => None,
+        }
+    }
+
+    /// Low pixels that a run of a window is larger than the window in each direction, with what is known around it; `None` where a part
+    /// of a picture takes as long as all of it.
+    pub(crate) fn surroundings(&self, halo: usize) -> Option<usize> {
+        match &self.runs {
+            Runs::Alone(runner) if runner.makes_bare() => Some(CONTINUED),
+            Runs::Alone(_) => Some(2 * halo + CONTINUED),
+            Runs::Shared(_) => None,
+        }
     }
 
     pub(crate) fn scale(&self) -> usize {
@@ -80,10 +155,8 @@ impl Network {
         halo: usize,
         target: &mut PlaneMut<'_>,
     ) -> Result<(), InferenceError> {
-        if self.is_single && windows.len() > 1 {
-            return windows
-                .iter()
-                .try_for_each(|window| self.infer(source, std::slice::from_ref(window), halo, target));
+        if windows.len() > self.most {
+            return windows.chunks(self.most).try_for_each(|some| self.infer(source, some, halo, target));
         }
         let scale = self.scale();
         let Some(&Window { width, height, .. }) = windows.first() else { return Ok(()) };
@@ -100,45 +173,57 @@ impl Network {
                 target.width, target.height, source.width, source.height
             )));
         }
-        let (wide, high) = (width + 2 * halo, height + 2 * halo);
-        let shape = [windows.len(), wide, high];
-        if self.input.as_ref().is_none_or(|(known, _)| *known != shape) {
-            let samples = vec![0_u8; windows.len() * wide * high];
-            self.input = Some((shape, Tensor::from_array(([windows.len(), 1, high, wide], samples))?));
-        }
-        let Some((_, input)) = &mut self.input else { return Err(self.broken("no input".into())) };
-        let (_, samples) = input.extract_tensor_mut();
-        for (window, samples) in windows.iter().zip(samples.chunks_exact_mut(wide * high)) {
-            cut(source, window, halo, samples);
-        }
-        let outputs = self.session.run(ort::inputs![self.contract.input.as_str() => &*input])?;
-        let (shape, samples) = match outputs.get(self.contract.output.as_str()) {
-            Some(value) => value.try_extract_tensor::<u8>()?,
-            None => {
-                return Err(InferenceError::Contract {
-                    contract: self.contract.to_string(),
-                    found: "no output".into(),
-                });
+        let wanted = Wanted { shape: [windows.len(), width, height], halo };
+        let mut fill = |around: usize, samples: &mut [u8]| {
+            let [_, wide, high] = wanted.with(around);
+            for (window, samples) in windows.iter().zip(samples.chunks_exact_mut(wide * high)) {
+                cut(source, window, around, samples);
             }
         };
-        // The shape, not the count: swapped axes have as many samples.
-        let mut expected = self.contract.output_shape(wide as u32, high as u32);
-        expected[0] = windows.len() as i64;
-        if **shape != expected {
-            return Err(InferenceError::Contract {
-                contract: self.contract.to_string(),
-                found: format!("output {shape:?} for a {wide}x{high} source"),
-            });
-        }
+        let made = match &mut self.runs {
+            Runs::Alone(runner) => Made::Alone(runner.run(&wanted, &mut fill)?),
+            Runs::Shared(handle) => {
+                Made::Part(handle.run(wanted.with(halo), &mut |samples| fill(halo, samples))?)
+            }
+        };
+        let (samples, form) = match &made {
+            Made::Alone(output) => (output.samples()?, output.form()),
+            Made::Part(part) => (part.samples()?, Form::general(&wanted)),
+        };
+        let [_, wide, high] = wanted.with(form.made);
         let stride = wide * scale;
         for (window, samples) in windows.iter().zip(samples.chunks_exact(stride * high * scale)) {
-            let from = samples.get(halo * scale * (stride + 1)..).unwrap_or_default();
             let to = window.y * scale * target.stride + window.x * scale;
             let to = target.data.get_mut(to..).unwrap_or_default();
             let (across, down) = (width.min(source.width - window.x), height.min(source.height - window.y));
-            copy_rows(from, stride, to, target.stride, across * scale, down * scale);
+            if let Some(groups) = form.groups {
+                for (y, line) in to.chunks_mut(target.stride).take(down * scale).enumerate() {
+                    let line = line.get_mut(..across * scale).unwrap_or_default();
+                    groups.weave(samples, wide, form.made * scale + y, form.made, line);
+                }
+            } else {
+                let from = samples.get(form.made * scale * (stride + 1)..).unwrap_or_default();
+                copy_rows(from, stride, to, target.stride, across * scale, down * scale);
+            }
         }
         Ok(())
+    }
+
+    /// As [`Network::infer`] for any number of windows, in runs of `run` windows, so that all are of one shape.
+    pub(crate) fn infer_in_runs(
+        &mut self,
+        source: Plane<'_>,
+        windows: &[Window],
+        (run, halo): (usize, usize),
+        target: &mut PlaneMut<'_>,
+    ) -> Result<(), InferenceError> {
+        let run = run.min(self.most);
+        windows.chunks(run).try_for_each(|some| {
+            // What is missing is made twice: a shape of its own would cost more.
+            let again = some.last().into_iter().cycle().take(run - some.len());
+            let windows: Vec<Window> = some.iter().chain(again).copied().collect();
+            self.infer(source, &windows, halo, target)
+        })
     }
 
     /// Puts what is known of the cluster's pictures into `target`, all of which networks have made of `source`.
@@ -202,6 +287,19 @@ pub(super) fn copy_rows(
             target.copy_from_slice(source);
         }
     }
+}
+
+/// Compares a session with its contract; what else is to be known of it.
+pub(super) fn facts(session: &Session, contract: &TensorContract) -> Result<Facts, InferenceError> {
+    check(session, contract)?;
+    let overlay = session.metadata()?.custom(overlay::METADATA_KEY);
+    Ok(Facts { overlay, is_single: is_single(session) })
+}
+
+/// Whether the file's batch is fixed at one.
+pub(super) fn is_single(session: &Session) -> bool {
+    let shape = session.inputs().first().and_then(|input| input.dtype().tensor_shape());
+    shape.and_then(|shape| shape.first().copied()) == Some(1)
 }
 
 fn check(session: &Session, contract: &TensorContract) -> Result<(), InferenceError> {

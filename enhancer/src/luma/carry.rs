@@ -42,6 +42,8 @@ pub(super) struct Carry {
     look: Look,
     /// Sum of changes of each block since its gain was computed.
     drift: Vec<f32>,
+    /// Blocks whose gain would be computed from the same pixels again: nothing within reach of the networks has changed since.
+    settled: Vec<bool>,
     /// For each high pixel, as it was computed.
     gain: Vec<i16>,
 }
@@ -75,11 +77,25 @@ impl Carry {
         for (drift, change) in self.drift.iter_mut().zip(&self.look.change) {
             *drift = (*drift + change).min(UNKNOWN);
         }
+        self.settle();
         let other = self.look.change.iter().filter(|change| **change > CUT_CHANGE).count();
         if is_new || is_key || other as f64 > CUT_SHARE * self.drift.len() as f64 {
             return Plan::Whole;
         }
         Plan::Windows(self.choose(share))
+    }
+
+    /// Finds the blocks that have not changed and lie beside none that has: networks look about as far as a block.
+    fn settle(&mut self) {
+        let Self { grid, drift, settled, .. } = self;
+        let (columns, rows) = (grid.columns, grid.rows);
+        settled.clear();
+        settled.extend((0..drift.len()).map(|block| {
+            let (x, y) = (block % columns, block / columns);
+            let mut beside = (y.saturating_sub(1)..(y + 2).min(rows))
+                .flat_map(|y| (x.saturating_sub(1)..(x + 2).min(columns)).map(move |x| y * columns + x));
+            beside.all(|block| drift[block] == 0.0)
+        }));
     }
 
     /// The windows with most to win, at most `share` of the picture, in their order in it.
@@ -101,10 +117,14 @@ impl Carry {
 
     /// Learns the gain in `window`: `dear` is the dear network's picture, `cheap` the cheap one's.
     pub(super) fn learn(&mut self, window: &Window, dear: Plane<'_>, cheap: &PlaneMut<'_>) {
-        let Self { grid, scale, look, drift, gain } = self;
+        let Self { grid, scale, look, drift, settled, gain } = self;
         let wide = grid.width * *scale;
         let side = BLOCK * *scale;
         for block in grid.blocks_of(window) {
+            // What stands still stays as it is, to the bit.
+            if settled.get(block) == Some(&true) {
+                continue;
+            }
             // A gain that was never computed, or was of another picture, is not blended with.
             let blend = if drift[block] < CUT_CHANGE {
                 BLEND * (-look.change[block] / BLEND_CHANGE).exp()

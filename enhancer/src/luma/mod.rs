@@ -1,7 +1,7 @@
 //! A luma plane through networks: as much of it as there is reason for, by the network that it is worth.
 //!
 //! Two ways to spare work, both decided from the low picture before any network runs:
-//! - What has not changed since the picture before (bars, a status line, a still) keeps what was made of it ([`still`]). Exact.
+//! - What has hardly changed (bars, a background, a repeated picture) keeps what was made of it ([`still`]).
 //! - Of a dear tier only a part of each picture is run; what it adds to the set's cheapest tier is carried from picture to picture
 //!   ([`carry`]).
 
@@ -10,20 +10,16 @@ mod grid;
 mod still;
 
 use crate::codec::{Plane, PlaneMut};
-use crate::inference::{InferenceError, Network, Window};
+use crate::inference::{CONTINUED, InferenceError, Network, Window};
 use carry::{Carry, Plan};
 use grid::{COLUMNS, Grid, ROWS};
-use still::{Before, Changed};
+use still::{Kept, Plan as Parts, RUN};
 
 /// Low pixels around a window that its edge pixels may depend on: networks of the tiers `s`, `m`, `l` and `v10` look 7 away.
 const HALO: usize = 8;
 
 /// The same for what is kept bit for bit: `v15` looks 10 away and `v20` 12.
 const FARTHEST: usize = 12;
-
-/// Low pixels that a run is larger than its windows and their halos, on average, because networks continue what they are given
-/// before they shrink it again.
-const CONTINUED: usize = 8;
 
 /// Width and height of the usual source.
 const USUAL_SIZE: (usize, usize) = (640, 360);
@@ -34,7 +30,9 @@ const WORTHWHILE: f64 = 0.85;
 /// What a lane keeps from picture to picture; its memory serves all segments.
 #[derive(Default)]
 pub(crate) struct Memory {
-    before: Before,
+    kept: Kept,
+    /// The low picture before, dense, for `carry`; or nothing.
+    before: Vec<u8>,
     carry: Carry,
     /// The dear network's picture, in the windows it was run on.
     dear: Vec<u8>,
@@ -52,14 +50,22 @@ pub(crate) struct Luma<'a> {
     network: &'a mut Network,
     base: Option<Base<'a>>,
     memory: &'a mut Memory,
+    still_limit: f64,
 }
 
 impl<'a> Luma<'a> {
-    /// `network` makes all of each picture, or what `base` leaves to it.
-    pub(crate) fn new(network: &'a mut Network, base: Option<Base<'a>>, memory: &'a mut Memory) -> Self {
-        memory.before.forget();
+    /// `network` makes all of each picture, or what `base` leaves to it; parts that differ by less than `still_limit` (mean squared, in
+    /// code values) from what was last made of them are not made again.
+    pub(crate) fn new(
+        network: &'a mut Network,
+        base: Option<Base<'a>>,
+        memory: &'a mut Memory,
+        still_limit: f64,
+    ) -> Self {
+        memory.kept.forget();
+        memory.before.clear();
         memory.carry.forget();
-        Self { network, base, memory }
+        Self { network, base, memory, still_limit }
     }
 
     /// Enlarges a plane into `target`, `scale` times as wide and high. `is_key`: the picture was coded without reference to others.
@@ -69,24 +75,30 @@ impl<'a> Luma<'a> {
         mut target: PlaneMut<'_>,
         is_key: bool,
     ) -> Result<(), InferenceError> {
-        let Self { network, base, memory: Memory { before, carry, dear } } = self;
+        let Self { network, base, memory: Memory { kept, before, carry, dear }, still_limit } = self;
         let scale = network.scale();
-        let Changed { band, stays } = before.changed(source, FARTHEST);
-        if band.is_none_or(|band| band.height < source.height) {
-            before.copy_to(&mut target);
-        }
         let most = match base {
             Some(base) => &mut *base.network,
             None => &mut **network,
         };
-        if let Some(band) = band {
-            // A picture that stays in part needs its surroundings; all of it is continued by the network itself.
-            let halo = if band.height < source.height { FARTHEST } else { 0 };
-            most.infer(source, &[band], halo, &mut target)?;
+        let parts = kept.plan(source, scale, (*still_limit, FARTHEST), most.surroundings(FARTHEST));
+        match &parts {
+            Parts::Whole => {
+                let whole = Window { x: 0, y: 0, width: source.width, height: source.height };
+                most.infer(source, &[whole], 0, &mut target)?;
+            }
+            Parts::Parts(parts) => {
+                kept.fill(source, parts, &mut target);
+                most.infer_in_runs(source, parts, (RUN, FARTHEST), &mut target)?;
+            }
         }
+        kept.keep(source, &target, &parts);
         if let Some(base) = base {
-            let plan = carry.plan(source, before.low(), scale, is_key, base.share);
-            before.keep(source, &target, scale, stays);
+            let plan = carry.plan(source, before, scale, is_key, base.share);
+            before.clear();
+            before.extend(
+                source.data.chunks(source.stride).take(source.height).flat_map(|line| &line[..source.width]),
+            );
             let (width, height) = (target.width, target.height);
             dear.resize(width * height, 0);
             let mut picture = PlaneMut { data: dear, stride: width, width, height };
@@ -105,8 +117,6 @@ impl<'a> Luma<'a> {
             let made = Plane { data: dear, stride: width, width, height };
             windows.iter().for_each(|window| carry.learn(window, made, &target));
             carry.add(&mut target);
-        } else {
-            before.keep(source, &target, scale, stays);
         }
         network.finish(source, &mut target);
         Ok(())
@@ -133,17 +143,5 @@ fn cost_share(share: f64, (width, height): (usize, usize)) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_networks_are_worth_it_where_one_is_much_dearer() {
-        let size = (640, 360);
-        // The tiers s, m and l: 4.4, 13 and 38 ms.
-        assert!(is_worthwhile(38.0, 4.4, 0.25, size));
-        assert!(is_worthwhile(13.0, 4.4, 0.25, size));
-        assert!(!is_worthwhile(13.0, 4.4, 0.4, size));
-        assert!(!is_worthwhile(38.0, 4.4, 1.0, size));
-        assert!((0.3..0.42).contains(&cost_share(0.25, size)), "{}", cost_share(0.25, size));
-    }
-}
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+mod tests;

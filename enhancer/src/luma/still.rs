@@ -1,176 +1,363 @@
-//! What has not changed since the picture before.
+//! What stands still.
 //!
-//! An encoder that skips a block repeats its pixels exactly, and players repeat pictures; bars, status lines and stills are the same
-//! bytes for minutes. A network that gets the same bytes gives the same bytes, so they are kept.
+//! An encoder that skips a block repeats its pixels, or corrects them by little; players and cameras repeat pictures; bars, status lines
+//! and backgrounds are the same for minutes. What a network made of such a part of a picture serves again: the change of each low pixel,
+//! if there is any, is added to the high ones that were made of it. The network's own part of that change is left out, which is
+//! far less than the change; parts are made anew as soon as they differ by more than a limit from what was last made of them, so nothing
+//! adds up.
 
 use crate::codec::{Plane, PlaneMut};
-use crate::inference::Window;
+use crate::inference::{CONTINUED, Window};
 
-/// Bands are made of so many parts of the picture's height at most: each other height is a shape that a provider prepares for.
-const PARTS: usize = 12;
+/// Parts across and down. Smaller ones find more that stands still, and cost more to make: a run is wider than what it makes.
+const COLUMNS: usize = 10;
+const ROWS: usize = 6;
 
-/// A band that leaves less than this many parts out is not worth its halo.
-const LEAST_SAVED: usize = 2;
+/// Sides of parts are multiples of so many pixels: what networks make at once ([`Groups`](crate::inference)), and halves of it.
+const SIDE: (usize, usize) = (8, 4);
 
-/// The picture before: what came in and what the network for all of it made.
+/// A picture is made in parts if that takes less than this part of the time.
+const WORTHWHILE: f64 = 0.9;
+
+/// Pictures without anything to gain after which what is made is no longer kept, for it is a megabyte to copy. Films of fewer pictures a
+/// second than the stream repeat one in two to five.
+const PATIENCE: usize = 6;
+
+/// Parts in one run of a network.
+pub(super) const RUN: usize = 6;
+
+/// What is to be made of a picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Plan {
+    Whole,
+    /// These parts, all of one size, perhaps none; the rest stands still.
+    Parts(Vec<Window>),
+}
+
+/// The last picture of each part that was made, as it came in and as it was made.
 #[derive(Default)]
-pub(super) struct Before {
+pub(super) struct Kept {
     low: Vec<u8>,
     high: Vec<u8>,
     size: (usize, usize),
-    /// Whether `high` is of that picture: it is kept from when a part of a picture stays as it was.
+    scale: usize,
+    /// Whether `high` is of `low`.
     has_high: bool,
+    /// Pictures since something was to be gained.
+    idle: usize,
 }
 
-impl Before {
+impl Kept {
     /// There is none.
     pub(super) fn forget(&mut self) {
         self.size = (0, 0);
         self.has_high = false;
+        self.idle = 0;
     }
 
-    /// What of `low` has to be enlarged.
-    pub(super) fn changed(&self, low: Plane<'_>, reach: usize) -> Changed {
-        let whole = Window { x: 0, y: 0, width: low.width, height: low.height };
-        let band = if self.size == (low.width, low.height) { self.band(low, reach) } else { Some(whole) };
-        let stays = band != Some(whole);
-        Changed { band: if self.has_high { band } else { Some(whole) }, stays }
-    }
-
-    /// The rows of `low` whose enlargement may differ from that of the picture before, because something within `reach` rows has
-    /// changed: as one window over the whole width, perhaps all of it; `None` if nothing has.
-    fn band(&self, low: Plane<'_>, reach: usize) -> Option<Window> {
-        let whole = Window { x: 0, y: 0, width: low.width, height: low.height };
-        let known = self.low.chunks_exact(low.width.max(1));
-        let changes = |(seen, known): (&[u8], &[u8])| seen.get(..low.width) != Some(known);
-        let rows = || low.data.chunks(low.stride.max(1)).zip(known.clone());
-        let first = rows().position(changes)?;
-        let last = low.height - 1 - rows_back(low, &self.low)?;
-        let part = low.height.div_ceil(PARTS).max(1);
-        let start = first.saturating_sub(reach) / part * part;
-        let end = ((last + 1 + reach).div_ceil(part) * part).min(low.height);
-        if end - start + LEAST_SAVED * part > low.height {
-            return Some(whole);
+    /// What of `low` has to be made, when a part may differ by `limit` (mean squared, in code values) from what it was made of; 0: not at
+    /// all, and nothing within `reach` of it either. `around`: low pixels that a run is wider than a part; `None`: there is nothing to
+    /// gain by parts.
+    pub(super) fn plan(
+        &mut self,
+        low: Plane<'_>,
+        scale: usize,
+        (limit, reach): (f64, usize),
+        around: Option<usize>,
+    ) -> Plan {
+        let size = (low.width, low.height);
+        if (self.size, self.scale) != (size, scale) {
+            self.forget();
+            (self.size, self.scale) = (size, scale);
+            return Plan::Whole;
         }
-        Some(Window { y: start, height: end - start, ..whole })
+        let mut parts = parts(size);
+        parts.retain(|part| match limit > 0.0 {
+            true => quarters(part).any(|quarter| self.has_changed(low, &quarter, limit)),
+            false => self.has_changed(low, &part.with(reach), 0.0),
+        });
+        let is_worthwhile = match (around, parts.first()) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(around), Some(part)) => {
+                let runs = parts.len().next_multiple_of(RUN);
+                let pixels = runs * (part.width + around) * (part.height + around);
+                (pixels as f64) < WORTHWHILE * ((low.width + CONTINUED) * (low.height + CONTINUED)) as f64
+            }
+        };
+        self.idle = if is_worthwhile { 0 } else { self.idle.saturating_add(1) };
+        if is_worthwhile && self.has_high { Plan::Parts(parts) } else { Plan::Whole }
     }
 
-    /// The low picture before, dense; empty if there is none.
-    pub(super) fn low(&self) -> &[u8] {
-        if self.size == (0, 0) { &[] } else { &self.low }
+    /// Whether `low` differs in `part` by more than `limit` from what was last made of it.
+    fn has_changed(&self, low: Plane<'_>, part: &Window, limit: f64) -> bool {
+        let most = limit * (part.width * part.height) as f64;
+        let mut total = 0_u64;
+        for y in part.y..(part.y + part.height).min(low.height) {
+            let columns = part.x..(part.x + part.width).min(low.width);
+            let now = low.data.get(y * low.stride..).and_then(|line| line.get(columns.clone()));
+            let known = self.low.get(y * low.width..).and_then(|line| line.get(columns));
+            let (Some(now), Some(known)) = (now, known) else { return true };
+            if now != known {
+                let squares = now.iter().zip(known).map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2));
+                total += u64::from(squares.sum::<u32>());
+                if total as f64 > most {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
-    /// Writes what was made of the picture before.
-    pub(super) fn copy_to(&self, target: &mut PlaneMut<'_>) {
-        let lines =
-            target.data.chunks_mut(target.stride.max(1)).zip(self.high.chunks_exact(target.width.max(1)));
-        for (line, kept) in lines {
-            if let Some(line) = line.get_mut(..kept.len()) {
-                line.copy_from_slice(kept);
+    /// Writes what stands still, all but `parts`.
+    pub(super) fn fill(&self, low: Plane<'_>, parts: &[Window], target: &mut PlaneMut<'_>) {
+        for part in self::parts(self.size).iter().filter(|part| !parts.contains(part)) {
+            for y in part.y..(part.y + part.height).min(low.height) {
+                self.fill_row(low, part, y, target);
             }
         }
     }
 
-    /// Remembers a picture; what was made of it only where that may serve the next (`stays`), for it is a megabyte to copy.
-    pub(super) fn keep(&mut self, low: Plane<'_>, high: &PlaneMut<'_>, scale: usize, stays: bool) {
-        self.size = (low.width, low.height);
-        collect(&mut self.low, low.data, low.stride, low.width, low.height);
-        self.has_high = stays;
-        if stays {
-            collect(&mut self.high, high.data, high.stride, low.width * scale, low.height * scale);
+    /// Writes the rows of `target` that are low row `y` of `part`.
+    fn fill_row(&self, low: Plane<'_>, part: &Window, y: usize, target: &mut PlaneMut<'_>) {
+        let (width, scale) = (low.width, self.scale);
+        let columns = part.x..(part.x + part.width).min(width);
+        let high = columns.start * scale..columns.end * scale;
+        let now = low.data.get(y * low.stride..).and_then(|line| line.get(columns.clone()));
+        let before = self.low.get(y * width..).and_then(|line| line.get(columns));
+        let (Some(now), Some(before)) = (now, before) else { return };
+        let is_same = now == before;
+        for row in y * scale..(y + 1) * scale {
+            let made = self.high.get(row * width * scale..).and_then(|line| line.get(high.clone()));
+            let line = target.data.get_mut(row * target.stride..).and_then(|line| line.get_mut(high.clone()));
+            let (Some(made), Some(line)) = (made, line) else { return };
+            if is_same {
+                line.copy_from_slice(made);
+                continue;
+            }
+            let changes = now.iter().zip(before).map(|(now, before)| i16::from(*now) - i16::from(*before));
+            for ((line, made), change) in
+                line.chunks_exact_mut(scale).zip(made.chunks_exact(scale)).zip(changes)
+            {
+                for (sample, made) in line.iter_mut().zip(made) {
+                    *sample = (i16::from(*made) + change).clamp(0, 255) as u8;
+                }
+            }
+        }
+    }
+
+    /// Remembers what was made of a picture; all of it, or the parts of `plan`.
+    pub(super) fn keep(&mut self, low: Plane<'_>, high: &PlaneMut<'_>, plan: &Plan) {
+        let scale = self.scale;
+        let wide = low.width * scale;
+        match plan {
+            Plan::Whole => {
+                collect(&mut self.low, low.data, low.stride, (low.width, low.height));
+                self.has_high = self.idle < PATIENCE;
+                if self.has_high {
+                    collect(&mut self.high, high.data, high.stride, (wide, low.height * scale));
+                }
+            }
+            Plan::Parts(parts) => {
+                for part in parts {
+                    copy_part(&mut self.low, low.width, low.data, low.stride, part);
+                    copy_part(&mut self.high, wide, high.data, high.stride, &part.enlarged(scale));
+                }
+            }
         }
     }
 }
 
-/// What has to be enlarged of a picture, and whether some of it stays as it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Changed {
-    /// As one window over the whole width, perhaps all of the picture; `None` for nothing.
-    pub(super) band: Option<Window>,
-    /// A part of the picture is that of the picture before.
-    pub(super) stays: bool,
+impl Window {
+    /// With so many pixels around, as far as there can be any.
+    fn with(&self, around: usize) -> Self {
+        let (x, y) = (self.x.saturating_sub(around), self.y.saturating_sub(around));
+        let (width, height) = (self.x + self.width + around - x, self.y + self.height + around - y);
+        Self { x, y, width, height }
+    }
+
+    fn enlarged(&self, scale: usize) -> Self {
+        let Self { x, y, width, height } = *self;
+        Self { x: x * scale, y: y * scale, width: width * scale, height: height * scale }
+    }
 }
 
-/// Rows at the bottom that are the same; `None` if all are.
-fn rows_back(low: Plane<'_>, known: &[u8]) -> Option<usize> {
-    (0..low.height).rev().position(|row| {
-        let seen = low.data.get(row * low.stride..).and_then(|line| line.get(..low.width));
-        seen != known.get(row * low.width..(row + 1) * low.width)
+/// The parts of a picture, all of one size; those at the right and at the bottom overlap others, or reach beyond the picture, where the
+/// size does not divide.
+fn parts((width, height): (usize, usize)) -> Vec<Window> {
+    let side = |size: usize, count: usize, of: usize| size.div_ceil(count).next_multiple_of(of).max(of);
+    let (across, down) = (side(width, COLUMNS, SIDE.0), side(height, ROWS, SIDE.1));
+    let starts = |size: usize, by: usize| {
+        (0..size.div_ceil(by)).map(move |place| (place * by).min(size.saturating_sub(by)))
+    };
+    let rows = starts(height, down);
+    rows.flat_map(|y| starts(width, across).map(move |x| Window { x, y, width: across, height: down }))
+        .collect()
+}
+
+/// The quarters of a part: a small thing that moves is much of one.
+fn quarters(part: &Window) -> impl Iterator<Item = Window> + use<> {
+    let Window { x, y, width, height } = *part;
+    let (width, height) = (width / 2, height / 2);
+    [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().map(move |(right, down)| Window {
+        x: x + right * width,
+        y: y + down * height,
+        width,
+        height,
     })
 }
 
-fn collect(into: &mut Vec<u8>, data: &[u8], stride: usize, width: usize, height: usize) {
+fn collect(into: &mut Vec<u8>, data: &[u8], stride: usize, (width, height): (usize, usize)) {
     into.clear();
     for line in data.chunks(stride.max(1)).take(height) {
         into.extend_from_slice(line.get(..width).unwrap_or_default());
     }
 }
 
+/// Copies a part of a picture into a dense one of the same size, `width` wide.
+fn copy_part(into: &mut [u8], width: usize, data: &[u8], stride: usize, part: &Window) {
+    let columns = part.x..(part.x + part.width).min(width);
+    let lines = into.chunks_exact_mut(width.max(1)).zip(data.chunks(stride.max(1)));
+    for (to, from) in lines.skip(part.y).take(part.height) {
+        if let (Some(to), Some(from)) = (to.get_mut(columns.clone()), from.get(columns.clone())) {
+            to.copy_from_slice(from);
+        }
+    }
+}
+
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 
-    const WIDTH: usize = 16;
+    const WIDTH: usize = 160;
     const HEIGHT: usize = 120;
+    const EXACT: (f64, usize) = (0.0, 8);
+    const NEAR: (f64, usize) = (1.0, 8);
 
     fn plane(data: &[u8]) -> Plane<'_> {
         Plane { data, stride: WIDTH, width: WIDTH, height: HEIGHT }
     }
 
-    fn before(low: &[u8]) -> Before {
-        let mut before = Before::default();
-        let mut high = vec![7; low.len() * 4];
-        let high = PlaneMut { data: &mut high, stride: WIDTH * 2, width: WIDTH * 2, height: HEIGHT * 2 };
-        before.keep(plane(low), &high, 2, true);
-        before
+    fn high(data: &mut [u8]) -> PlaneMut<'_> {
+        PlaneMut { data, stride: WIDTH * 2, width: WIDTH * 2, height: HEIGHT * 2 }
+    }
+
+    /// Of a picture of which everything was made as 7.
+    fn kept(low: &[u8]) -> Kept {
+        let mut kept = Kept::default();
+        let plan = kept.plan(plane(low), 2, EXACT, Some(8));
+        assert_eq!(plan, Plan::Whole, "the first picture is all new");
+        kept.keep(plane(low), &high(&mut vec![7; low.len() * 4]), &plan);
+        kept
+    }
+
+    fn made(kept: &mut Kept, low: &[u8], limits: (f64, usize)) -> Option<Vec<(usize, usize)>> {
+        match kept.plan(plane(low), 2, limits, Some(8)) {
+            Plan::Whole => None,
+            Plan::Parts(parts) => Some(parts.iter().map(|part| (part.x, part.y)).collect()),
+        }
     }
 
     #[test]
-    fn the_first_picture_is_all_new() {
-        let low = vec![1; WIDTH * HEIGHT];
-        let whole = Window { x: 0, y: 0, width: WIDTH, height: HEIGHT };
-        let all = Changed { band: Some(whole), stays: false };
-        assert_eq!(Before::default().changed(plane(&low), 8), all);
-        let mut before = before(&low);
-        assert_eq!(before.changed(plane(&low), 8), Changed { band: None, stays: true });
-        before.forget();
-        assert_eq!(before.changed(plane(&low), 8), all);
+    fn parts_cover_a_picture_whatever_its_size() {
+        for (width, height) in [(640, 360), (426, 240), (427, 241), (96, 54), (6, 3)] {
+            let mut seen = vec![false; width * height];
+            let parts = parts((width, height));
+            for part in &parts {
+                assert_eq!((part.width, part.height), (parts[0].width, parts[0].height));
+                for y in part.y..(part.y + part.height).min(height) {
+                    seen[y * width..][part.x..(part.x + part.width).min(width)].fill(true);
+                }
+            }
+            assert!(seen.iter().all(|seen| *seen), "{width}x{height}");
+        }
+        assert_eq!(parts((640, 360)).len(), 60);
+        assert_eq!(parts((640, 360))[0], Window { x: 0, y: 0, width: 64, height: 60 });
     }
 
     #[test]
-    fn a_change_reaches_as_far_as_networks_look() {
+    fn exactly_the_same_is_kept_as_far_as_networks_look() {
         let mut low = vec![1; WIDTH * HEIGHT];
-        let before = before(&low);
-        low[55 * WIDTH + 3] = 2;
-        // Rows 47 to 63, in parts of 10.
-        let band = before.changed(plane(&low), 8).band.unwrap();
-        assert_eq!((band.y, band.height, band.width), (40, 30, WIDTH));
-        low[3 * WIDTH] = 2;
-        let rows = |low: &[u8]| before.changed(plane(low), 8).band.map(|band| (band.y, band.height));
-        assert_eq!(rows(&low), Some((0, 70)));
-        low[110 * WIDTH] = 2;
-        assert_eq!(rows(&low), Some((0, HEIGHT)));
+        let mut kept = kept(&low);
+        assert_eq!(made(&mut kept, &low, EXACT), Some(vec![]));
+        // In the second part from the left of the second row; 3 pixels from the part to the left, and 8 from that above.
+        low[28 * WIDTH + 19] = 2;
+        assert_eq!(made(&mut kept, &low, EXACT), Some(vec![(0, 20), (16, 20)]));
+        kept.forget();
+        assert_eq!(made(&mut kept, &low, EXACT), None);
     }
 
     #[test]
-    fn what_stays_serves_from_the_second_time_on() {
-        let low = vec![1; WIDTH * HEIGHT];
-        let mut before = before(&low);
-        let mut high = vec![7; low.len() * 4];
-        let high = PlaneMut { data: &mut high, stride: WIDTH * 2, width: WIDTH * 2, height: HEIGHT * 2 };
-        before.keep(plane(&low), &high, 2, false);
-        let first = before.changed(plane(&low), 8);
-        assert!(first.stays && first.band.is_some_and(|band| band.height == HEIGHT));
-        before.keep(plane(&low), &high, 2, first.stays);
-        assert_eq!(before.changed(plane(&low), 8).band, None);
+    fn a_little_is_added_and_much_is_made() {
+        let mut low = vec![100; WIDTH * HEIGHT];
+        let mut kept = kept(&low);
+        // A quarter of a part is 8x10: a mean square of 1 is one pixel by nearly 9, or all by 1.
+        low[25 * WIDTH + 20] = 108;
+        assert_eq!(made(&mut kept, &low, NEAR), Some(vec![]));
+        let mut out = vec![0; low.len() * 4];
+        kept.fill(plane(&low), &[], &mut high(&mut out));
+        for (row, column) in [(50, 40), (50, 41), (51, 40), (51, 41)] {
+            assert_eq!(out[row * WIDTH * 2 + column], 15);
+        }
+        assert_eq!(out.iter().filter(|sample| **sample == 7).count(), out.len() - 4);
+        low[25 * WIDTH + 21] = 105;
+        assert_eq!(made(&mut kept, &low, NEAR), Some(vec![(16, 20)]));
+        // What came by little comes to much in the end: it counts from what was made.
+        let mut low = vec![100; WIDTH * HEIGHT];
+        for step in 1..3 {
+            low.iter_mut().for_each(|sample| *sample += 1);
+            assert_eq!(made(&mut kept, &low, NEAR).is_some(), step == 1);
+        }
     }
 
     #[test]
-    fn what_went_out_comes_back() {
-        let before = before(&[1; WIDTH * HEIGHT]);
-        let mut out = vec![0; 40 * HEIGHT * 2];
-        before.copy_to(&mut PlaneMut { data: &mut out, stride: 40, width: WIDTH * 2, height: HEIGHT * 2 });
-        assert!(out.chunks(40).all(|line| line[..32] == [7; 32] && line[32..] == [0; 8]));
+    fn parts_are_remembered_one_by_one() {
+        let mut low = vec![100; WIDTH * HEIGHT];
+        let mut kept = kept(&low);
+        low[22 * WIDTH + 18] = 200;
+        let plan = kept.plan(plane(&low), 2, NEAR, Some(8));
+        let Plan::Parts(parts) = &plan else { panic!("{plan:?}") };
+        let mut out = vec![9; low.len() * 4];
+        kept.fill(plane(&low), parts, &mut high(&mut out));
+        assert_eq!(
+            out.iter().filter(|sample| **sample == 9).count(),
+            16 * 20 * 4,
+            "one part is left to the network"
+        );
+        kept.keep(plane(&low), &high(&mut out), &plan);
+        assert_eq!(made(&mut kept, &low, NEAR), Some(vec![]));
+        let mut again = vec![0; low.len() * 4];
+        kept.fill(plane(&low), &[], &mut high(&mut again));
+        assert_eq!(again, out);
+    }
+
+    #[test]
+    fn much_is_made_as_a_whole_and_not_kept_for_ever() {
+        let mut kept = kept(&[0; WIDTH * HEIGHT]);
+        let picture = |tone: usize| vec![tone as u8; WIDTH * HEIGHT];
+        for tone in 1..=PATIENCE {
+            let low = picture(tone * 20);
+            let plan = kept.plan(plane(&low), 2, NEAR, Some(8));
+            assert_eq!(plan, Plan::Whole);
+            assert!(kept.has_high);
+            kept.keep(plane(&low), &high(&mut vec![0; low.len() * 4]), &plan);
+        }
+        assert!(!kept.has_high);
+        // What stands still then is made once more before it serves.
+        let low = picture(PATIENCE * 20);
+        let plan = kept.plan(plane(&low), 2, NEAR, Some(8));
+        assert_eq!(plan, Plan::Whole);
+        kept.keep(plane(&low), &high(&mut vec![0; low.len() * 4]), &plan);
+        assert_eq!(made(&mut kept, &low, NEAR), Some(vec![]));
+    }
+
+    #[test]
+    fn where_parts_gain_nothing_only_all_or_nothing_stands_still() {
+        let mut low = vec![100; WIDTH * HEIGHT];
+        let mut kept = kept(&low);
+        assert_eq!(kept.plan(plane(&low), 2, NEAR, None), Plan::Parts(vec![]));
+        low[0] = 200;
+        assert_eq!(kept.plan(plane(&low), 2, NEAR, None), Plan::Whole);
     }
 }

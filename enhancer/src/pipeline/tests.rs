@@ -79,7 +79,13 @@ impl Encode for Record {
 
 fn timeline(len: usize) -> Timeline {
     let units: Vec<AccessUnit> = (0..len)
-        .map(|i| AccessUnit { data: Bytes::new(), pts: i as i64 * 100, dts: 0, random_access: i == 0 })
+        .map(|i| AccessUnit {
+            data: Bytes::new(),
+            pts: i as i64 * 100,
+            dts: 0,
+            duration: None,
+            random_access: i == 0,
+        })
         .collect();
     Timeline::new(&units, 90_000)
 }

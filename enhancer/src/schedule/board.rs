@@ -1,8 +1,11 @@
 //! The whole of it: what waits, what lanes have in hand, and every decision between them. Pure: the workers call it with the time
 //! and do as it says, and so does the simulation.
 
+mod held;
+
 use std::time::{Duration, Instant};
 
+use self::held::{Decided, Held, seconds_left};
 use super::choose::{Choice, Question, Tier, Waiting, Why, choose};
 use super::cost::Forecast;
 use super::debts::{Debts, outweighs};
@@ -10,14 +13,16 @@ use super::limit::Limit;
 use super::plan::{Behind, InHand, Pressure, press};
 use super::queue::{Offered, Queue, Standing};
 use super::reserve::Reserve;
+use super::shed::Shed;
 use crate::demand::Wish;
 use crate::{CancelFlag, Priority};
 
 /// Of those who wait so many are looked at for each decision. Who is further back is late or not for other reasons.
 const LOOKS_AT: usize = 64;
 
-/// What is left at least of a segment that takes longer than it should: it does not end at once because it is overdue.
-const LEFT_OF_OVERDUE: f64 = 0.1;
+/// Where more wait than there are lanes, who waits is to be done so many seconds before the deadline: what several forecasts are off by adds
+/// up, and what is made before them is made to the last picture that fits. One alone would have work ahead dropped for it.
+const AHEAD_OF_TIME: f64 = 0.15;
 
 /// An audience so many times another's goes before it.
 const OUTNUMBERS: u32 = 2;
@@ -27,7 +32,10 @@ const OUTNUMBERS: u32 = 2;
 pub(crate) struct Facts<'a> {
     /// Cheap to dear.
     pub(crate) tiers: &'a [Tier],
+    /// Without a network from the start: what [`Choice::Plain`] takes.
     pub(crate) plain: Forecast,
+    /// All of it without a network by the encoder of a tier, which goes on when a network has stopped.
+    pub(crate) stopped: Forecast,
     pub(crate) media_seconds: f64,
 }
 
@@ -57,24 +65,6 @@ pub(crate) struct Closing {
     pub(crate) dropped: bool,
 }
 
-/// A segment in a lane's hands.
-struct Held {
-    standing: Standing,
-    began: Instant,
-    decided: Option<Decided>,
-    limit: Limit,
-    /// Makes the lane let go of it.
-    stop: CancelFlag,
-    dropped: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Decided {
-    at: Instant,
-    seconds: f64,
-    plain_seconds: f64,
-}
-
 /// What waits and what is in hand.
 pub(crate) struct Board<T> {
     queue: Queue<T>,
@@ -83,6 +73,7 @@ pub(crate) struct Board<T> {
     spare: Option<(Held, usize)>,
     reserve: Reserve,
     debts: Debts,
+    shed: Shed,
     /// Spreads above the middle that predictions must hold for.
     z: f64,
 }
@@ -90,11 +81,12 @@ pub(crate) struct Board<T> {
 impl<T> Board<T> {
     pub(crate) fn new(lanes: usize, queue_limit: usize, z: f64) -> Self {
         Self {
-            queue: Queue::new(queue_limit),
+            queue: Queue::new(queue_limit, lanes),
             lanes: (0..lanes).map(|_| None).collect(),
             spare: None,
             reserve: Reserve::new(lanes),
             debts: Debts::default(),
+            shed: Shed::default(),
             z,
         }
     }
@@ -129,6 +121,20 @@ impl<T> Board<T> {
         let offered = self.queue.offer(item, standing, now);
         self.reconsider(now);
         offered
+    }
+
+    /// Lets go of what will be late and has somebody with something else to give.
+    pub(crate) fn shed(&mut self, now: Instant) -> Vec<T> {
+        let ends = |(lane, held): (usize, &Option<Held>)| {
+            held.as_ref().map_or(0.0, |held| held.ends(now)) + self.rests(lane, now)
+        };
+        let lanes = self.lanes.iter().enumerate().map(ends).collect();
+        let places = self.shed.late(lanes, self.queue.in_order(now), now);
+        let let_go = self.queue.remove(places);
+        if !let_go.is_empty() {
+            self.reconsider(now);
+        }
+        let_go
     }
 
     /// A lane is free: the first, in their order, that `ready` has an answer for. `stop`: what stops it.
@@ -182,8 +188,8 @@ impl<T> Board<T> {
 
     /// What a lane is to do with the segment in its hands.
     pub(crate) fn decide(&mut self, lane: usize, facts: &Facts<'_>, now: Instant) -> Verdict {
-        let plain_seconds = facts.plain.at(self.z);
         let Some(held) = self.lanes.get(lane).and_then(Option::as_ref) else {
+            let plain_seconds = facts.plain.at(self.z);
             let decided = Decided { at: now, seconds: facts.plain.seconds, plain_seconds };
             let spare = self.spare.as_mut().map(|(held, _)| {
                 held.decided = Some(decided);
@@ -211,6 +217,7 @@ impl<T> Board<T> {
             (None, Priority::Ahead) => facts.media_seconds,
             (None, Priority::Viewer) => f64::INFINITY,
         };
+        let favour = self.debts.favour(held.standing.demand.stream(), now);
         let question = Question {
             tiers: facts.tiers,
             plain: facts.plain,
@@ -223,6 +230,7 @@ impl<T> Board<T> {
             others: &others,
             // Without a deadline a viewer asks for as good as it gets.
             reserve: if left.is_finite() { self.reserve.fill(now) } else { 1.0 },
+            favour,
             z: self.z,
         };
         let (choice, why) = choose(&question);
@@ -231,6 +239,8 @@ impl<T> Board<T> {
             Choice::Plain => None,
         };
         let seconds = runs.map_or(facts.plain.seconds, |tier| tier.forecast.seconds);
+        let plain = if choice == Choice::Plain { facts.plain } else { facts.stopped };
+        let plain_seconds = plain.at(self.z);
         self.reserve.spend(seconds, now);
         let limit = match self.lanes.get_mut(lane).and_then(Option::as_mut) {
             Some(held) => {
@@ -279,8 +289,7 @@ impl<T> Board<T> {
             self.reserve.spend(took - decided.seconds, now);
         }
         if let Some(plain) = plain.filter(|_| held.standing.demand.stream() != 0) {
-            self.debts.made(held.standing.demand.stream(), plain);
-            self.debts.tidy();
+            self.debts.made(held.standing.demand.stream(), plain, now);
         }
         self.reconsider(now);
         Some(Closing {
@@ -292,24 +301,28 @@ impl<T> Board<T> {
         })
     }
 
+    /// Seconds for which a lane still rests for the spare one.
+    fn rests(&self, lane: usize, now: Instant) -> f64 {
+        let spare = self.spare.as_ref().filter(|(_, rests)| *rests == lane);
+        spare.map_or(0.0, |(held, _)| held.ends(now))
+    }
+
     /// Something has changed: who has to make room for whom?
     pub(crate) fn reconsider(&mut self, now: Instant) {
-        let resting = self.spare.as_ref().map(|(held, lane)| (*lane, held.ends(now)));
         let in_hand = |(lane, held): (usize, &Option<Held>)| {
             let mut held = held.as_ref()?.in_hand(now);
-            if let Some((_, rest)) = resting.filter(|(rests, _)| *rests == lane) {
-                held.ends += rest;
-                held.soonest += rest;
-            }
+            let rest = self.rests(lane, now);
+            held.ends += rest;
+            held.soonest += rest;
             Some(held)
         };
         let in_hand: Vec<Option<InHand>> = self.lanes.iter().enumerate().map(in_hand).collect();
-        let waiting: Vec<Behind> = self
-            .queue
-            .viewers(now, LOOKS_AT)
+        let viewers = self.queue.viewers(now, LOOKS_AT);
+        let sooner = if viewers.len() > self.lanes.len() { AHEAD_OF_TIME } else { 0.0 };
+        let waiting: Vec<Behind> = viewers
             .into_iter()
             .map(|standing| Behind {
-                left: seconds_left(&standing.wish(), now),
+                left: seconds_left(&standing.wish(), now) - sooner,
                 plain: standing.need.plain_seconds,
                 quickest: standing.need.quickest_seconds,
             })
@@ -317,7 +330,7 @@ impl<T> Board<T> {
         let pressures = press(&in_hand, &waiting);
         for (held, pressure) in self.lanes.iter_mut().zip(pressures) {
             let Some(held) = held else { continue };
-            let own = held.standing.wish().deadline;
+            let own = held.standing.latest();
             match pressure {
                 Pressure::None => held.limit.set(own),
                 Pressure::By(seconds) => {
@@ -331,54 +344,6 @@ impl<T> Board<T> {
             }
         }
     }
-}
-
-impl Held {
-    fn new(standing: Standing, stop: CancelFlag, now: Instant) -> Self {
-        let limit = Limit::at(standing.wish().deadline);
-        Self { limit, stop, standing, began: now, decided: None, dropped: false }
-    }
-
-    /// Seconds of work since `since`.
-    fn worked(&self, since: Instant, now: Instant) -> f64 {
-        (now.saturating_duration_since(since).as_secs_f64() - self.limit.rested_seconds(now)).max(0.0)
-    }
-
-    fn in_hand(&self, now: Instant) -> InHand {
-        InHand {
-            ends: self.ends(now),
-            soonest: self.seconds_left_of(now, |decided| decided.plain_seconds),
-            ahead: self.standing.wish().priority == Priority::Ahead && !self.dropped,
-        }
-    }
-
-    /// Seconds until it will be done if it is left alone, but for its own limit.
-    fn ends(&self, now: Instant) -> f64 {
-        if self.dropped {
-            return 0.0;
-        }
-        let ends = self.seconds_left_of(now, |decided| decided.seconds);
-        let soonest = self.seconds_left_of(now, |decided| decided.plain_seconds);
-        let limit =
-            self.limit.get().map_or(f64::INFINITY, |at| at.saturating_duration_since(now).as_secs_f64());
-        ends.min(limit.max(soonest))
-    }
-
-    /// What is left of it, if all of it takes as long as `whole` says.
-    fn seconds_left_of(&self, now: Instant, whole: impl Fn(&Decided) -> f64) -> f64 {
-        let Some(decided) = &self.decided else {
-            return (self.standing.need.plain_seconds - self.worked(self.began, now)).max(0.0);
-        };
-        let part_left = 1.0 - self.worked(decided.at, now) / decided.seconds.max(f64::MIN_POSITIVE);
-        whole(decided) * part_left.clamp(LEFT_OF_OVERDUE, 1.0)
-    }
-}
-
-fn seconds_left(wish: &Wish, now: Instant) -> f64 {
-    wish.deadline.map_or(f64::INFINITY, |at| {
-        at.checked_duration_since(now)
-            .map_or_else(|| -now.saturating_duration_since(at).as_secs_f64(), |left| left.as_secs_f64())
-    })
 }
 
 #[cfg(test)]

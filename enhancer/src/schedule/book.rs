@@ -24,6 +24,18 @@ const RECALLED_SAMPLES: u32 = 8;
 /// The key of decoder, plain scaler and encoder.
 pub(crate) const PLAIN: &str = "plain";
 
+/// The key of the same with [`Effort::Least`](crate::codec::Effort).
+pub(crate) const QUICK: &str = "quick";
+
+/// Longest name of a recipe, in bytes.
+const RECIPE_LIMIT: usize = 32;
+
+/// How fast it is learned what first words are off by on this machine, once several have shown it.
+const DRIFT_RATE: f64 = 0.2;
+
+/// No machine is further from the first words than so many times; a single strange segment is no machine.
+const MOST_DRIFT: f64 = 4.0;
+
 const FIRST_WORDS: &str = "acuity-costs 1";
 
 /// What was learned.
@@ -34,6 +46,24 @@ pub(crate) struct CostBook {
     /// Logarithm of what a lane slows by when so many are busy, itself included.
     crowd_ln: [f64; CROWD_LIMIT + 1],
     learned: u64,
+    drift: Drift,
+}
+
+/// Logarithm of what first words are to be multiplied by on this machine. What is new here is judged by what is not: a model that was
+/// never run, by how much slower than their proof runs others turned out to be.
+#[derive(Default)]
+struct Drift {
+    ln: f64,
+    seen: u32,
+}
+
+impl Drift {
+    /// Something's first segment took exp(`error_ln`) times what its first word said.
+    fn learn(&mut self, error_ln: f64) {
+        self.seen = self.seen.saturating_add(1);
+        let bounded = error_ln.clamp(-MOST_DRIFT.ln(), MOST_DRIFT.ln());
+        self.ln += (bounded - self.ln) * DRIFT_RATE.max(1.0 / f64::from(self.seen));
+    }
 }
 
 struct Entry {
@@ -44,7 +74,13 @@ struct Entry {
 
 impl Default for CostBook {
     fn default() -> Self {
-        Self { costs: HashMap::new(), recalled: HashMap::new(), crowd_ln: [0.0; CROWD_LIMIT + 1], learned: 0 }
+        Self {
+            costs: HashMap::new(),
+            recalled: HashMap::new(),
+            crowd_ln: [0.0; CROWD_LIMIT + 1],
+            learned: 0,
+            drift: Drift::default(),
+        }
     }
 }
 
@@ -63,6 +99,9 @@ impl CostBook {
         for (size, learned) in self.recalled.remove(what).unwrap_or_default() {
             cost.recall(size, learned);
         }
+        if let Some(error_ln) = cost.off_by() {
+            self.drift.learn(error_ln);
+        }
         self.make_room();
         self.costs.insert(what.to_owned(), Entry { cost, last: self.learned });
     }
@@ -76,7 +115,8 @@ impl CostBook {
         busy: usize,
     ) -> Option<Forecast> {
         let entry = self.costs.get(what)?;
-        Some(entry.cost.forecast(picture_pixels, pixels, self.crowd(busy)))
+        let drift = if entry.cost.off_by().is_some() { 0.0 } else { self.drift.ln };
+        Some(entry.cost.forecast(picture_pixels, pixels, self.crowd(busy) + drift))
     }
 
     /// A segment was made: `pictures` of `picture_pixels` output pixels in `seconds`, while `busy` lanes worked.
@@ -90,8 +130,11 @@ impl CostBook {
     ) {
         let crowd = self.crowd(busy);
         let Some(entry) = self.costs.get_mut(what) else { return };
-        let was_learned = entry.cost.learned().next().is_some();
+        let was_learned = entry.cost.off_by().is_some();
         let Some(error) = entry.cost.learn(seconds, pictures, picture_pixels, crowd) else { return };
+        if let Some(error_ln) = entry.cost.off_by().filter(|_| !was_learned) {
+            self.drift.learn(error_ln);
+        }
         self.learned += 1;
         entry.last = self.learned;
         // What a model's first segment is off by is its own affair.
@@ -161,14 +204,16 @@ impl CostBook {
             *self.crowd_ln.get_mut(number).filter(|_| sensible)? = value.ln();
             return Some(());
         }
-        let is_digest = what.len() == 64 && what.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let (name, recipe) = what.split_once('+').unwrap_or((what, ""));
+        let is_digest = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         let spread: f64 = words.next()?.parse().ok()?;
         let samples: u32 = words.next()?.parse().ok()?;
         // From a picture of a megapixel in a microsecond to one in an hour.
         let sensible =
             (1e-12..=4e-3).contains(&value) && (0.0..=1.0).contains(&spread) && number < SIZES && samples > 0;
         let has_room = self.recalled.contains_key(what) || self.recalled.len() < RECORDS_LIMIT;
-        if !(is_digest || what == PLAIN) || !sensible || !has_room {
+        let is_known = is_digest || name == PLAIN || name == QUICK;
+        if !is_known || recipe.len() > RECIPE_LIMIT || !sensible || !has_room {
             return None;
         }
         let learned = Learned::recalled(value.ln(), spread * spread, samples.min(RECALLED_SAMPLES));
@@ -195,7 +240,7 @@ mod tests {
 
     fn book() -> CostBook {
         let mut book = CostBook::default();
-        for what in [digest('a'), PLAIN.to_owned()] {
+        for what in [digest('a'), PLAIN.to_owned(), QUICK.to_owned()] {
             book.introduce(&what, 1e-8);
             for _ in 0..20 {
                 book.learn(&what, 0.5, 20, HD, 1);
@@ -212,7 +257,7 @@ mod tests {
     fn what_was_learned_is_there_after_a_restart() {
         let text = book().to_text("cpu 2");
         let mut again = CostBook::default();
-        assert_eq!(again.recall(&text, "cpu 2"), 2);
+        assert_eq!(again.recall(&text, "cpu 2"), 3);
         again.introduce(&digest('a'), 1e-10);
         assert!((seconds(&again, &digest('a'), 1) - 0.5).abs() < 1e-3, "{text}");
         assert!(again.forecast(&digest('a'), HD, HD, 1).unwrap().is_learned);
@@ -257,6 +302,27 @@ mod tests {
             let predicted = seconds(&book, PLAIN, busy);
             assert!((predicted / expected - 1.0).abs() < 0.12, "{busy}: {predicted} for {expected}");
         }
+    }
+
+    #[test]
+    fn what_is_new_is_judged_by_what_is_not() {
+        let mut book = CostBook::default();
+        book.introduce(QUICK, 1e-8);
+        book.introduce(&digest('a'), 2e-8);
+        let before = seconds(&book, &digest('a'), 1);
+        book.learn(QUICK, 20.0 * HD as f64 * 5e-9, 20, HD, 1);
+        let after = seconds(&book, &digest('a'), 1);
+        assert!((after / before - 0.5).abs() < 1e-6, "the machine is twice as quick as was thought");
+        assert!(!book.forecast(&digest('a'), HD, HD, 1).unwrap().is_learned);
+        book.learn(&digest('a'), 20.0 * HD as f64 * 2e-8, 20, HD, 1);
+        assert!((seconds(&book, &digest('a'), 1) / before - 1.0).abs() < 1e-6, "what it takes itself counts");
+        let mut again = CostBook::default();
+        again.recall(&book.to_text("x"), "x");
+        again.introduce(QUICK, 1e-8);
+        again.introduce(&digest('b'), 2e-8);
+        assert!((seconds(&again, &digest('b'), 1) / before - 0.5).abs() < 1e-3, "after a restart too");
+        again.introduce(&digest('a'), 1e-20);
+        assert!(seconds(&again, &digest('b'), 1) < 5.0 * before, "one of them is not the machine");
     }
 
     #[test]

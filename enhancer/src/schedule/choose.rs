@@ -20,6 +20,9 @@ pub(crate) const SHARED_BY: u32 = 3;
 /// network and leave the rendition.
 const COMFORT: f64 = 0.5;
 
+/// A tier leaves those who wait behind it so much more time than they need, as a part of the film's: nobody knows yet what comes between.
+const LEAVES: f64 = 0.075;
+
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
@@ -112,6 +115,8 @@ pub(crate) struct Question<'a> {
     pub(crate) others: &'a [f64],
     /// What is in the account, as part of a full one.
     pub(crate) reserve: f64,
+    /// What its stream is asked for in the account, as a multiple of what others are.
+    pub(crate) favour: f64,
     /// Spreads above the middle that a prediction must hold for.
     pub(crate) z: f64,
 }
@@ -146,7 +151,7 @@ impl Question<'_> {
         if self.left.is_finite() && !fits && !is_doubtful {
             return Some(Why::Deadline);
         }
-        if self.reserve < asked_for(place, self.tiers.len(), self.audience) {
+        if self.reserve < asked_for(place, self.tiers.len(), self.audience) * self.favour {
             return Some(Why::Reserve);
         }
         (!self.leaves_enough(place, forecast.seconds)).then_some(Why::Crowd)
@@ -168,7 +173,8 @@ impl Question<'_> {
                 (false, 0) => None,
                 (false, place) => Some(place - 1),
             };
-            (waiting.left, step.map_or(waiting.plain, |step| (tier(step) * waiting.size).max(waiting.plain)))
+            let left = waiting.left - self.media * LEAVES;
+            (left, step.map_or(waiting.plain, |step| (tier(step) * waiting.size).max(waiting.plain)))
         };
         let would = in_time(lanes(seconds), self.waiting.iter().map(below));
         could.iter().zip(&would).all(|(could, would)| *would || !*could)
@@ -197,6 +203,7 @@ mod tests {
             waiting: &[],
             others: &[],
             reserve: 1.0,
+            favour: 1.0,
             z: 1.65,
         }
     }
@@ -232,6 +239,8 @@ mod tests {
             ),
             ("half full", Question { reserve: 0.4, ..q() }, (Choice::Tier(1), Why::Reserve)),
             ("empty", Question { reserve: 0.0, ..q() }, (Choice::Plain, Why::Reserve)),
+            ("owed", Question { reserve: 0.1, favour: 0.5, ..q() }, (Choice::Tier(0), Why::Reserve)),
+            ("not its turn", Question { reserve: 0.15, favour: 2.0, ..q() }, (Choice::Plain, Why::Reserve)),
             ("empty but shared", Question { reserve: 0.1, audience: 6, ..q() }, (Choice::Tier(2), Why::Best)),
             ("two wait", Question { waiting: &[FAR; 2], ..q() }, (Choice::Tier(1), Why::Crowd)),
             (

@@ -181,6 +181,12 @@ impl Cost {
         }
     }
 
+    /// Logarithm of what was learned by what the first word said; `None` while nothing was learned.
+    pub(crate) fn off_by(&self) -> Option<f64> {
+        let (_, most) = self.learned().max_by_key(|(_, learned)| learned.samples)?;
+        Some(most.mean_ln - self.estimate.ln())
+    }
+
     /// What was learned of the size that is nearest to this.
     fn nearest(&self, size: usize) -> Option<Learned> {
         let learned = self.learned().min_by_key(|(other, _)| other.abs_diff(size));

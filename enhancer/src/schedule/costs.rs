@@ -9,16 +9,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use acuity_config::EnhancerConfig;
+use acuity_config::{EnhancerConfig, GpuConfig};
 
-use super::book::{CostBook, PLAIN};
+use super::book::{CostBook, PLAIN, QUICK};
 use super::cost::Forecast;
+use crate::codec::Effort;
+use crate::inference::cards_of_the_machine;
 
 /// More is no book of ours: a thousand models at ten sizes are below it.
 const FILE_BYTES_LIMIT: u64 = 1 << 20;
 
-/// Ten milliseconds for a 720p picture, about what two cores take; replaced by what is measured.
-const PLAIN_SECONDS_PER_PIXEL: f64 = 1.1e-8;
+/// Six and a half milliseconds for a 720p picture, a little more than two cores take; replaced by what is measured.
+pub(crate) const PLAIN_SECONDS_PER_PIXEL: f64 = 7e-9;
+
+/// The part of it that is left when the encoder takes the least effort.
+const QUICK_PART: f64 = 0.6;
 
 /// The shared book.
 pub(crate) struct Costs {
@@ -33,13 +38,13 @@ pub(crate) struct Costs {
 impl Costs {
     /// Reads the file that `config` names, if there is one that was written under the same settings.
     pub(crate) fn open(config: &EnhancerConfig) -> Self {
-        let EnhancerConfig { provider, precision, lanes, preset, detail_share, .. } = config;
+        let EnhancerConfig { provider, precision, lanes, preset, detail_share, still_limit, .. } = config;
         let (inference, encoder) = (config.inference_threads, config.encoder_threads);
         let setup = format!(
             "provider={provider} precision={precision} lanes={lanes} inference={inference} encoder={encoder} preset={preset} \
-             detail={detail_share} card={} {}",
-            config.gpu.device,
-            config.gpu.precision.as_str(),
+             detail={detail_share} {} still={still_limit} {}",
+            config.detail_share_of.text(),
+            cards(config, &cards_of_the_machine()),
             precision = precision.as_str()
         );
         let mut book = CostBook::default();
@@ -53,7 +58,6 @@ impl Costs {
                 Err(error) => tracing::warn!(file = %file.display(), %error, "costs cannot be read"),
             }
         }
-        book.introduce(PLAIN, PLAIN_SECONDS_PER_PIXEL);
         Self { book: Mutex::new(book), file: config.cost_file.clone(), setup, kept: AtomicU64::new(0) }
     }
 
@@ -72,9 +76,36 @@ impl Costs {
         self.book().forecast(what, picture_pixels, pixels, busy).unwrap_or(unknown)
     }
 
-    /// What decoder, plain scaler and encoder take.
-    pub(crate) fn plain(&self, picture_pixels: u64, pixels: u64, busy: usize) -> Forecast {
-        self.forecast(PLAIN, picture_pixels, pixels, busy)
+    /// What decoder, plain scaler and encoder take; `recipe`: with what is done beside them.
+    pub(crate) fn plain(&self, recipe: &str, picture_pixels: u64, pixels: u64, busy: usize) -> Forecast {
+        self.forecast(&self.plain_key(Effort::Full, recipe), picture_pixels, pixels, busy)
+    }
+
+    /// The same with the encoder's least effort.
+    pub(crate) fn quick(&self, recipe: &str, picture_pixels: u64, pixels: u64, busy: usize) -> Forecast {
+        self.forecast(&self.plain_key(Effort::Least, recipe), picture_pixels, pixels, busy)
+    }
+
+    /// A segment was made without a network.
+    pub(crate) fn learn_plain(
+        &self,
+        (effort, recipe): (Effort, &str),
+        seconds: f64,
+        pictures: u64,
+        picture_pixels: u64,
+        busy: usize,
+    ) {
+        self.learn(&self.plain_key(effort, recipe), seconds, pictures, picture_pixels, busy);
+    }
+
+    fn plain_key(&self, effort: Effort, recipe: &str) -> String {
+        let (what, part) = match effort {
+            Effort::Full => (PLAIN, 1.0),
+            Effort::Least => (QUICK, QUICK_PART),
+        };
+        let key = format!("{what}{recipe}");
+        self.introduce(&key, PLAIN_SECONDS_PER_PIXEL * part);
+        key
     }
 
     pub(crate) fn learn(&self, what: &str, seconds: f64, pictures: u64, picture_pixels: u64, busy: usize) {
@@ -100,6 +131,25 @@ impl Costs {
             Err(error) => tracing::warn!(file = %file.display(), %error, "costs cannot be kept"),
         }
     }
+}
+
+/// What costs depend on where there are cards, in one line: which and of what model, numbers, batches, and what of the codec is theirs.
+/// `models`: of the cards that the machine has.
+fn cards(config: &EnhancerConfig, models: &[String]) -> String {
+    let GpuConfig { devices, precision, batch, batch_wait, decoder, encoder, .. } = &config.gpu;
+    // On a processor none of it counts but what is asserted.
+    if !config.provider.is_gpu() {
+        return format!("decoder={} encoder={}", decoder.as_str(), encoder.as_str());
+    }
+    let models: Vec<String> =
+        models.iter().map(|model| model.split_whitespace().collect::<Vec<_>>().join("-")).collect();
+    format!(
+        "cards={devices:?} {} batch={batch} wait={batch_wait:?} decoder={} encoder={} models={}",
+        precision.as_str(),
+        decoder.as_str(),
+        encoder.as_str(),
+        models.join(",")
+    )
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -156,18 +206,37 @@ mod tests {
 
         fs::write(&file, [0xff; 4096]).unwrap();
         let anew = Costs::open(&config);
-        anew.learn(PLAIN, 0.5, 30, HD, 1);
+        anew.learn_plain((Effort::Full, ""), 0.5, 30, HD, 1);
         anew.keep();
         assert!(fs::read_to_string(&file).unwrap().starts_with("acuity-costs 1 provider=auto"));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no half-written file is left");
     }
 
     #[test]
+    fn other_cards_and_other_numbers_are_another_setup() {
+        let of = |gpu: GpuConfig, models: &[&str]| {
+            let config =
+                EnhancerConfig { provider: acuity_config::Provider::Cuda, gpu, ..EnhancerConfig::default() };
+            cards(&config, &models.iter().map(|model| (*model).to_owned()).collect::<Vec<_>>())
+        };
+        let usual = of(GpuConfig::default(), &["NVIDIA H100 80GB\nHBM3"]);
+        assert!(usual.ends_with("models=NVIDIA-H100-80GB-HBM3") && !usual.contains('\n'), "{usual}");
+        let half = GpuConfig { precision: acuity_config::GpuPrecision::Float16, ..GpuConfig::default() };
+        let others = [
+            of(GpuConfig::default(), &["NVIDIA L4"]),
+            of(half, &["NVIDIA H100 80GB HBM3"]),
+            of(GpuConfig { devices: vec![0, 1], ..GpuConfig::default() }, &["NVIDIA H100 80GB HBM3"]),
+            of(GpuConfig { batch: 1, ..GpuConfig::default() }, &["NVIDIA H100 80GB HBM3"]),
+        ];
+        assert!(others.iter().all(|other| *other != usual), "{others:?}");
+    }
+
+    #[test]
     fn a_place_that_cannot_be_written_is_no_reason_to_stop() {
         let file = PathBuf::from("/proc/no/such/place");
         let costs = Costs::open(&EnhancerConfig { cost_file: Some(file), ..EnhancerConfig::default() });
-        costs.learn(PLAIN, 0.5, 30, HD, 1);
+        costs.learn_plain((Effort::Full, ""), 0.5, 30, HD, 1);
         costs.keep();
-        assert!(costs.plain(HD, HD, 1).is_learned);
+        assert!(costs.plain("", HD, HD, 1).is_learned);
     }
 }

@@ -15,13 +15,13 @@ mod limit;
 mod plan;
 mod queue;
 mod reserve;
+mod shed;
 #[cfg(test)]
 mod simulate;
 
 pub(crate) use board::{Board, Closing, Facts, Verdict};
-pub(crate) use book::PLAIN;
 pub(crate) use choose::{Choice, Tier, Why};
 pub(crate) use cost::{Forecast, z_of};
-pub(crate) use costs::Costs;
+pub(crate) use costs::{Costs, PLAIN_SECONDS_PER_PIXEL};
 pub(crate) use limit::Limit;
 pub(crate) use queue::{Need, Offered, Standing};

@@ -19,6 +19,9 @@ const OVERDRAFT: f64 = 0.25;
 /// The best tier asks for this much of a full account, the others for less.
 const FOR_THE_BEST: f64 = 0.7;
 
+/// Tiers that a set usually has.
+const USUAL_TIERS: usize = 3;
+
 /// The account.
 #[derive(Debug)]
 pub(crate) struct Reserve {
@@ -56,7 +59,8 @@ impl Reserve {
 /// The part of a full account that must be there for the tier at `place` of `tiers`. A segment that many see is worth as many.
 pub(crate) fn asked_for(place: usize, tiers: usize, audience: u32) -> f64 {
     // The cheapest tier asks for a little too: an empty account is a lane with no time left for who comes next.
-    let step = (place as f64 + 0.5) / tiers.max(1) as f64;
+    // One that is alone is as cheap as the cheapest of several.
+    let step = (place as f64 + 0.5) / tiers.max(USUAL_TIERS) as f64;
     FOR_THE_BEST * step / f64::from(audience.max(1))
 }
 
@@ -88,6 +92,7 @@ mod tests {
     fn dearer_tiers_ask_for_more_and_shared_ones_for_less() {
         assert!(asked_for(0, 3, 1) > 0.0);
         assert!(asked_for(0, 3, 1) < asked_for(1, 3, 1) && asked_for(1, 3, 1) < asked_for(2, 3, 1));
+        assert!((asked_for(0, 1, 1) - asked_for(0, 3, 1)).abs() < 1e-9);
         assert!(asked_for(2, 3, 10) < asked_for(0, 3, 1));
     }
 }

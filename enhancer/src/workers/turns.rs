@@ -35,10 +35,13 @@ impl Shared {
     }
 
     fn make(&self, lane: &mut Lane, mut job: Job, hand: Hand, busy: usize) {
+        let _behalf = job.request.context.clone().attach();
         let (number, queued_seconds) = (lane.number(), job.queued.elapsed().as_secs_f64());
         let decide = |facts: &Facts<'_>| {
             let verdict = self.board().decide(number, facts, Instant::now());
             self.metrics.decided(&verdict);
+            let stream = job.request.demand.stream();
+            tracing::debug!(lane = number, stream, choice = ?verdict.choice, why = verdict.why.label(), "decided");
             verdict
         };
         let pieces = job.pieces.take();
@@ -56,6 +59,17 @@ impl Shared {
             (board.finished(number, plain, now), board.reserve(now))
         };
         if let Some(closing) = closing {
+            let (stream, late) = (job.request.demand.stream(), closing.late_seconds);
+            let (took, predicted) = (closing.took, closing.predicted);
+            tracing::debug!(
+                lane = number,
+                stream,
+                took,
+                ?predicted,
+                late,
+                dropped = closing.dropped,
+                "closed"
+            );
             if closing.dropped && matches!(result, Err(EnhanceError::Cancelled)) {
                 result = Err(EnhanceError::MadeRoom);
             }
@@ -108,6 +122,13 @@ impl Shared {
             if self.closed.load(Ordering::Acquire) {
                 return None;
             }
+            let late = board.shed(Instant::now());
+            if !late.is_empty() {
+                drop(board);
+                late.into_iter().for_each(|job| job.refuse(&self.metrics, EnhanceError::TooLate));
+                board = self.board();
+                continue;
+            }
             let is_ready = self.library.installs() > 0;
             let hand = |job: &Job| {
                 let hand = self.library.hand(&job.request, job.queued);
@@ -122,6 +143,9 @@ impl Shared {
                 (false, _) => None,
             };
             if let Some((job, hand)) = taken {
+                let (stream, left) = (job.request.demand.stream(), seconds_left(&job, Instant::now()));
+                let (queued, sessions) = (job.queued.elapsed().as_secs_f64(), hand.sessions());
+                tracing::debug!(lane, stream, queued, left, sessions, others = board.len(), "taken");
                 self.metrics.queue_depth.set(i64::try_from(board.len()).unwrap_or(i64::MAX));
                 self.busy.fetch_add(1, Ordering::AcqRel);
                 return Some(Turn::Segment { job: Box::new(job), hand, busy: board.busy() });
@@ -156,6 +180,14 @@ enum Turn {
         busy: usize,
     },
     Comparison(PendingComparison),
+}
+
+/// Seconds to its deadline; infinite without one.
+fn seconds_left(job: &Job, now: Instant) -> f64 {
+    let deadline = job.request.wish().deadline;
+    deadline.map_or(f64::INFINITY, |by| {
+        by.saturating_duration_since(now).as_secs_f64() - now.saturating_duration_since(by).as_secs_f64()
+    })
 }
 
 /// Whether a segment was scaled plainly for want of time, or by a model; `None`: for another reason, which says nothing about who

@@ -30,6 +30,12 @@ pub enum Content {
     Lively,
     Other,
     Grey,
+    /// A picture that moves to the right, four pixels of 640 from one to the next.
+    Panning,
+    /// The same standing still.
+    Still,
+    /// The same, and every picture shown twice.
+    Repeating,
 }
 
 pub const LOW: Recipe = Recipe {
@@ -43,6 +49,13 @@ pub const LOW: Recipe = Recipe {
 };
 pub const HIGH: Recipe = Recipe { height: 360, kbps: 3000, ..LOW };
 
+const PANNING: &str = "scroll=horizontal=-0.00625";
+
+fn still(rate: u32) -> String {
+    let once = "mandelbrot=s=640x360:start_scale=0.05:end_scale=0.05,trim=end_frame=1,format=yuv420p";
+    format!("{once},loop=loop=-1:size=1:start=0,setpts=N/{rate}/TB,fps={rate}")
+}
+
 impl Recipe {
     pub fn make(self) -> Segment {
         let Self { height, kbps, rate, pictures, ahead, content, fmp4 } = self;
@@ -53,6 +66,9 @@ impl Recipe {
             ),
             Content::Other => format!("life=s=640x360:r={rate}:mold=10:seed=7:ratio=0.3"),
             Content::Grey => format!("color=gray:s=640x360:r={rate}"),
+            Content::Panning => format!("{},{PANNING}", still(rate)),
+            Content::Still => still(rate),
+            Content::Repeating => format!("{},{PANNING},fps={rate}", still(rate / 2)),
         };
         let graph = format!(
             "{source},format=yuv420p,trim=start_frame={ahead}:end_frame={},setpts=N/{rate}/TB,scale=-2:{height}:flags=lanczos",

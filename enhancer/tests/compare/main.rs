@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod clips;
+mod halves;
 #[allow(dead_code)]
 #[path = "../reload/kit.rs"]
 mod kit;

@@ -34,6 +34,7 @@ pub struct Model {
     pub cluster: String,
     pub scale: u32,
     pub tier: &'static str,
+    pub contract: u32,
     pub sha256: Sha256,
     pub more: &'static str,
     pub file: Option<Vec<u8>>,
@@ -47,10 +48,17 @@ impl Model {
             cluster: cluster.to_owned(),
             scale: 2,
             tier: "s",
+            contract: 1,
             sha256: Sha256::of(&file),
             more: "",
             file: Some(file),
         }
+    }
+
+    /// The cluster's small model that interpolates.
+    pub fn between(cluster: &str, file: Vec<u8>) -> Self {
+        let id = format!("{cluster}-i2-s");
+        Self { id, contract: 2, more: "task = \"interpolate\"", ..Self::new(cluster, file) }
     }
 
     /// The same with other bytes in its file than the catalogue says; none: no file.
@@ -59,10 +67,10 @@ impl Model {
     }
 
     fn entry(&self) -> String {
-        let Self { id, cluster, scale, tier, sha256, more, .. } = self;
+        let Self { id, cluster, scale, tier, contract, sha256, more, .. } = self;
         format!(
             "[[model]]\nid = \"{id}\"\ncluster = \"{cluster}\"\nscale = {scale}\ntier = \"{tier}\"\n\
-             file = \"{id}.onnx\"\nsha256 = \"{sha256}\"\nparameters = 1\ncontract = 1\nlicence = \"Apache-2.0\"\n\
+             file = \"{id}.onnx\"\nsha256 = \"{sha256}\"\nparameters = 1\ncontract = {contract}\nlicence = \"Apache-2.0\"\n\
              training_data = \"none\"\n{more}\n"
         )
     }
@@ -148,7 +156,7 @@ impl World {
     /// ONNX sessions that exist, of all models.
     pub fn sessions(&self) -> f64 {
         let families = self.registry.gather();
-        let models = families.iter().find(|family| family.name() == "acuity_enhancer_model_info");
+        let models = families.iter().find(|family| family.name() == "acuity_enhancer_model_sessions");
         models.map_or(0.0, |family| {
             family.get_metric().iter().map(|metric| metric.get_gauge().get_value()).sum()
         })
@@ -205,6 +213,7 @@ pub fn request(cluster: &str, digest: &str) -> EnhanceRequest {
         init: None,
         lead_in: Vec::new(),
         segment: segment(),
+        following: acuity_enhancer::Following::default(),
         spec: RenditionSpec {
             width: 320,
             height: 180,
@@ -212,11 +221,14 @@ pub fn request(cluster: &str, digest: &str) -> EnhanceRequest {
             frame_rate_milli: 25_000,
             max_video_kbps: 2000,
             upscaler,
+            interpolation: None,
         },
         deadline: None,
         priority: Priority::Viewer,
         demand: acuity_enhancer::Demand::default(),
+        again_by: None,
         cancel: CancelFlag::default(),
+        context: Default::default(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! New, replaced, removed and broken models while segments are being made: real sessions of real ONNX files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
+#[allow(dead_code)]
 mod kit;
+#[allow(dead_code)]
 mod onnx;
 
 use std::time::{Duration, Instant};
@@ -52,7 +54,7 @@ fn a_swap_under_load_mixes_nothing() {
 
     let digest = |model: &Model| model.sha256.to_string()[..12].to_owned();
     let sessions = |model: &Model| {
-        world.metric("acuity_enhancer_model_info", &["game-x2-s", "s", &digest(model)]).unwrap_or(0.0)
+        world.metric("acuity_enhancer_model_sessions", &["game-x2-s", &digest(model)]).unwrap_or(0.0)
     };
     eventually("the metrics", || sessions(&game(2)) >= 1.0);
     assert!(sessions(&game(1)) >= 1.0, "still in use");
@@ -253,7 +255,7 @@ fn sessions_that_nobody_uses_go_and_come_back_without_a_gap() {
     world.enhancer.prepare("game", 2, &own);
     world.enhancer.prepare("nobody", 2, "00000000");
     eventually("a session ahead of the request", || {
-        world.metric("acuity_enhancer_model_info", &["game-x2-s"]) == Some(1.0)
+        world.metric("acuity_enhancer_model_sessions", &["game-x2-s"]) == Some(1.0)
     });
 
     // Who cannot wait for a session gets a plain picture in time.

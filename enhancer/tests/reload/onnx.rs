@@ -82,6 +82,53 @@ impl Small {
     }
 }
 
+/// A network of contract 2 that shows the first of two pictures moved to the right by so many pixels, an even number; what is equal in
+/// both stays.
+pub fn moving(pixels: i64) -> Vec<u8> {
+    let integers = |name: &str, values: &[i64]| {
+        let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let head = [number(1, values.len() as u64), number(2, 7), bytes(8, name.as_bytes())];
+        bytes(5, &[head.concat(), bytes(9, &raw)].concat())
+    };
+    let cast = |to: u64| [attribute("to", 2, &number(3, to))];
+    let mut graph = bytes(2, b"moving");
+    for (suffix, channels, sides, by) in [
+        ("", "1", ["height", "width"], pixels),
+        ("_chroma", "2", ["chroma_height", "chroma_width"], pixels / 2),
+    ] {
+        let own = |name: &str| format!("{name}{suffix}");
+        let name =
+            ["previous", "next", "middle", "x", "y", "pads", "padded", "start", "end", "axis"].map(own);
+        let [a, b, out, x, y, pads, padded, start, end, axis] = name.each_ref().map(String::as_str);
+        let [moved, same, made] = &["moved", "same", "made"].map(own);
+        let edge = [attribute("mode", 3, &bytes(4, b"edge"))];
+        for node in [
+            node("Cast", &[a], x, &cast(1)),
+            node("Cast", &[b], y, &cast(1)),
+            node("Pad", &[x, pads], padded, &edge),
+            node("Slice", &[padded, start, end, axis], moved, &[]),
+            node("Equal", &[x, y], same, &[]),
+            node("Where", &[same, x, moved], made, &[]),
+            node("Cast", &[made], out, &cast(2)),
+        ] {
+            graph.extend(bytes(1, &node));
+        }
+        // As many columns more on the left as are cut off on the right.
+        graph.extend(integers(pads, &[0, 0, 0, by, 0, 0, 0, 1]));
+        graph.extend([integers(start, &[0]), integers(end, &[-by - 1]), integers(axis, &[3])].concat());
+        let shape = ["1", channels, sides[0], sides[1]];
+        graph.extend([bytes(11, &value(a, 2, &shape)), bytes(11, &value(b, 2, &shape))].concat());
+        graph.extend(bytes(12, &value(out, 2, &shape)));
+    }
+    let none = [number(1, 1), number(2, 1), bytes(8, b"none"), bytes(9, &0.0_f32.to_le_bytes())];
+    graph.extend(bytes(5, &none.concat()));
+    // Nothing at all; not as a constant, which OpenVINO does not take for an output.
+    graph.extend(bytes(1, &node("ReduceMax", &["x"], "most", &[])));
+    graph.extend(bytes(1, &node("Mul", &["most", "none"], "mismatch", &[])));
+    graph.extend(bytes(12, &value("mismatch", 1, &["1"; 4])));
+    [number(1, 8), bytes(7, &graph), bytes(8, &number(2, 17))].concat()
+}
+
 fn node(kind: &str, inputs: &[&str], output: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
     let mut node: Vec<u8> = inputs.iter().flat_map(|input| bytes(1, input.as_bytes())).collect();
     node.extend(bytes(2, output.as_bytes()));

@@ -22,6 +22,8 @@ HEADER = """\
 LICENCE = "Apache-2.0"
 
 
+# The task of an entry that names none.
+UPSCALE = "upscale"
 # Keys of an entry that are tables of their own, in this order behind the plain ones.
 TABLES = ("int8", "measured")
 
@@ -50,6 +52,11 @@ def read(path):
     return tomllib.loads(path.read_text(encoding="utf-8")).get("model", []) if path.exists() else []
 
 
+def task_of(entry):
+    """What an entry's network does: "upscale" unless it says otherwise."""
+    return entry.get("task", UPSCALE)
+
+
 @contextlib.contextmanager
 def _alone(directory):
     """Two trainers that publish at once must not lose each other's entries."""
@@ -74,9 +81,11 @@ def write(path, entries):
         fresh = {entry["id"]: entry for entry in read(path)}
         fresh.update({entry["id"]: entry for entry in entries})
         tiers = list(contract.TIERS)
-        ordered = sorted(
-            fresh.values(), key=lambda entry: (entry["cluster"], entry["scale"], tiers.index(entry["tier"]))
-        )
+
+        def place(entry):
+            return task_of(entry) != UPSCALE, entry["cluster"], entry["scale"], tiers.index(entry["tier"])
+
+        ordered = sorted(fresh.values(), key=place)
         text = HEADER + "\n" + "\n".join(entry_toml(entry) for entry in ordered)
         tomllib.loads(text)
         replace(path, text.encode())

@@ -21,8 +21,11 @@ def points(run):
     return [by_step[step] for step in sorted(by_step)]
 
 
-def draw(path, title, entries, held_out_gain_db=None):
-    """Writes the curve of `points`; gives the PNG's size in bytes. Nothing is written where there are no points."""
+def draw(path, title, entries, held_out_gain_db=None, over=("bicubic", "plain")):
+    """Writes the curve of `points`; gives the PNG's size in bytes. Nothing is written where there are no points.
+
+    `over` names what the gains on patches and on held-out video are counted from.
+    """
     if not entries:
         return 0
     import matplotlib
@@ -36,10 +39,10 @@ def draw(path, title, entries, held_out_gain_db=None):
     shown = [entry["loss"] or None for entry in entries]
     (loss,) = left.plot(steps, shown, color="tab:gray", marker=".", linewidth=1)
     (gain,) = right.plot(steps, [entry["gain_db"] for entry in entries], color="tab:blue", marker=".", linewidth=1.5)
-    handles, names = [loss, gain], ["loss (left)", "gain over bicubic, training patches"]
+    handles, names = [loss, gain], ["loss (left)", f"gain over {over[0]}, training patches"]
     if held_out_gain_db is not None:
         handles.append(right.axhline(held_out_gain_db, color="tab:green", linestyle="--", linewidth=1))
-        names.append("gain over plain, held-out video, at the end")
+        names.append(f"gain over {over[1]}, held-out video, at the end")
     left.set(xlabel="steps", ylabel="loss", title=title)
     right.set_ylabel("dB")
     figure.legend(handles, names, fontsize="small", loc="outside lower center", ncols=2)

@@ -195,11 +195,13 @@ class Session:
     overlay: Overlay | None = None
 
 
-def runtime(data, threads=1):
-    """An ONNX Runtime CPU session of a model's bytes: the graph alone."""
+def runtime(data, threads=1, sizes=None):
+    """An ONNX Runtime CPU session of a model's bytes: the graph alone; `sizes` {dimension: length} fixes some."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    for name, length in (sizes or {}).items():
+        options.add_free_dimension_override_by_name(name, length)
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

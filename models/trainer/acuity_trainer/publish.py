@@ -37,6 +37,7 @@ def generic_of(zoo, scale, tier):
     """The zoo's entry that a model of this scale and tier has to beat: the generic one of its size, or None."""
     wanted = ("generic", scale, tier)
     entries = catalogue.read(Path(zoo) / "catalogue.toml")
+    entries = [entry for entry in entries if catalogue.task_of(entry) == catalogue.UPSCALE]
     return next((e for e in entries if (e["cluster"], e["scale"], e["tier"]) == wanted), None)
 
 

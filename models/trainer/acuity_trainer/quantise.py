@@ -2,14 +2,16 @@
 kernels, the same tensors outside.
 
     luma u8 -+-> Pad(edge, all) -> Dequantize(1) -> Conv 5x5 -> Q/DQ -> (Conv 3x3 -> Q/DQ) * n -> Conv 3x3 -+
-             +-> Pad(edge, 2) -> Cast -> Conv 5x5 (interpolation) in single precision ----------------------+-> Add
+             +-> Pad(edge, 2) -> Dequantize(1) -> Conv 5x5 (interpolation) ---------------------------------+-> Add
     -> Quantize(1) -> DepthToSpace(scale) -> luma_out u8
 
 Kernels are int8, each output channel with a scale of its own. What a layer passes on is uint8 from zero up, which
 is its Relu as well; the first layer reads the video's code values as they are. Scales are those with the least squared
 error: of kernels by themselves, of what layers pass on over pictures of the material that the network was trained on.
-The interpolation stays as it was, because all of the picture's levels go through it, and so does a VDSR, whose layers
-get that picture and not the video's.
+All of the picture's levels go through the interpolation, so its kernels are rounded such that their sums stay what
+they were: plain surfaces keep their level, and what is rounded shows only where the picture changes (0.8 dB lost
+without that on a clear clip, 0.01 dB with it). A VDSR stays as it was, because its layers get that picture and not the
+video's.
 
 Rounding comes before the pixel shuffle, which so moves a quarter of the bytes.
 """
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from . import contract, export, heldout
 from .corpus import Corpus
@@ -108,6 +110,25 @@ def kernel(weight):
     return integers, scales
 
 
+def interpolation(weight):
+    """As `kernel`, each output channel with the sum that it has in `weight`."""
+    integers, scales = kernel(weight)
+    for channel, values in enumerate(weight.astype(np.float64)):
+        total, largest = values.sum(), np.abs(values).max()
+        if total <= 0.0:
+            continue
+        # So many steps that the largest value has one to spare.
+        steps = np.floor(126 * total / largest)
+        exact = values.ravel() * steps / total
+        rounded = np.round(exact)
+        missing = int(steps - rounded.sum())
+        # Those that were rounded the wrong way by most go the other way.
+        order = np.argsort((rounded - exact) * np.sign(missing), kind="stable")
+        rounded[order[: abs(missing)]] += np.sign(missing)
+        integers[channel], scales[channel] = rounded.reshape(values.shape), total / steps
+    return integers, scales
+
+
 def build(layers, metadata, calibrated):
     """The onnx.ModelProto of a network's `collapsed()` in 8-bit integers; NotQuantisedError for a VDSR."""
     scale, vdsr = shape_of(layers)
@@ -128,8 +149,8 @@ def build(layers, metadata, calibrated):
         pads = constant(f"{name}.pads", [0, 0, by, by, 0, 0, by, by], np.int64)
         return node("Pad", [contract.INPUT_NAME, pads], name, mode="edge")
 
-    def integer_conv(name, source, weight, bias):
-        integers, scales = kernel(weight)
+    def integer_conv(name, source, weight, bias, rounding=kernel):
+        integers, scales = rounding(weight)
         held = [constant(f"{name}.kernel", integers, np.int8), constant(f"{name}.kernel_scale", scales)]
         held.append(constant(f"{name}.kernel_zero", np.zeros(len(scales)), np.int8))
         weights = node("DequantizeLinear", held, f"{name}.weight", axis=0)
@@ -151,9 +172,8 @@ def build(layers, metadata, calibrated):
         step = constant(f"{name}.scale", highest[name] / 255)
         features = node("QuantizeLinear", [features, step, zero], f"{name}.relu")
         features = node("DequantizeLinear", [features, step, zero], f"{name}.passed")
-    plain = node("Cast", [continued("near", PAD)], "near.code", to=TensorProto.FLOAT)
-    inputs = [plain, constant("skip.weight", skip), constant("skip.bias", skip_bias * 255.0)]
-    plain = node("Conv", inputs, "skip.out", kernel_shape=[2 * PAD + 1] * 2)
+    plain = node("DequantizeLinear", [continued("near", PAD), "one", zero], "near.code")
+    plain = integer_conv("skip", plain, skip, skip_bias * 255.0, interpolation)
     phases = node("Add", [features, plain], "phases")
     # Rounds and clips at once: OpenVINO converts by a slow path where sizes are not fixed.
     phases = node("QuantizeLinear", [phases, "one", zero], "rounded")

@@ -21,6 +21,8 @@ def heldout_again(model, sources, pairs_folder, zoo, scratch, most_s=material.MO
     if entry is None:
         raise NotReproducibleError(f"{model} is not in the catalogue")
     data = (Path(zoo) / entry["file"]).read_bytes()
+    if catalogue.task_of(entry) != catalogue.UPSCALE:
+        raise NotReproducibleError(f"{model} is no upscaling model: `publish --task interpolate --dry-run` measures it")
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise NotReproducibleError(f"{entry['file']} is not the file that the catalogue means")
     models, names = {}, {model: f"{model}", "": ""}

@@ -40,6 +40,8 @@ def again(
     entry = next((e for e in catalogue.read(zoo / "catalogue.toml") if e["id"] == model), None)
     if entry is None:
         raise NotReproducibleError(f"{model} is not in the catalogue")
+    if catalogue.task_of(entry) != catalogue.UPSCALE:
+        raise NotReproducibleError(f"{model} is no upscaling model: there is no 8-bit file of it")
     data = (zoo / entry["file"]).read_bytes()
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise NotReproducibleError(f"{entry['file']} is not the file that the catalogue means")

@@ -113,7 +113,7 @@ class Zoo(unittest.TestCase):
     def test_every_file_keeps_the_contract(self):
         from acuity_trainer import export
 
-        entries = catalogue.read(ZOO / "catalogue.toml")
+        entries = [e for e in catalogue.read(ZOO / "catalogue.toml") if catalogue.task_of(e) == catalogue.UPSCALE]
         files = [(entry, entry["file"]) for entry in entries]
         files += [(entry, entry["int8"]["file"]) for entry in entries if "int8" in entry]
         for entry, file in files:

@@ -11,6 +11,7 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use opentelemetry::trace::FutureExt as _;
 use tokio::sync::{Notify, watch};
 
 /// Things being made, by key. Clones share them.
@@ -140,6 +141,16 @@ where
         matches!(self.enter(key, false, work), Ok((_, Role::First)))
     }
 
+    /// Whoever asks for `key` from now on gets something made anew. Those who wait already get what is being made.
+    pub fn part_with(&self, key: &K) {
+        lock(&self.running).remove(key);
+    }
+
+    /// As [`Self::part_with`], of everything that is being made.
+    pub fn part_with_all(&self) {
+        lock(&self.running).clear();
+    }
+
     /// Whether `key` is being made.
     #[must_use]
     pub fn has(&self, key: &K) -> bool {
@@ -189,8 +200,9 @@ where
         if waits {
             urgency.raise();
         }
-        let landing = Landing { running: Arc::clone(&self.running), key };
-        let work = work(urgency, Early(sender.clone()));
+        let landing = Landing { running: Arc::clone(&self.running), key, urgency: urgency.clone() };
+        // On behalf of whoever asked first.
+        let work = work(urgency, Early(sender.clone())).with_current_context();
         tokio::spawn(async move {
             let value = work.await;
             // Sent before the key is free: whoever comes in between gets this result, not a second flight.
@@ -205,11 +217,17 @@ where
 struct Landing<K: Hash + Eq, V> {
     running: Arc<Mutex<HashMap<K, Flight<V>>>>,
     key: K,
+    /// Tells this flight from one that was started after it was parted with.
+    urgency: Urgency,
 }
 
 impl<K: Hash + Eq, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
-        lock(&self.running).remove(&self.key);
+        let mut running = lock(&self.running);
+        let is_own = |flight: &Flight<V>| Arc::ptr_eq(&flight.urgency.0, &self.urgency.0);
+        if running.get(&self.key).is_some_and(is_own) {
+            running.remove(&self.key);
+        }
     }
 }
 
@@ -317,6 +335,23 @@ mod tests {
         end.send(7).unwrap();
         assert_eq!(second.await.unwrap(), Ok((7, Role::Joined)));
         assert_eq!(bench.started.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_parted_with_is_made_anew_and_ends_for_those_who_wait() {
+        let bench = Bench::new(8);
+        let ((end, ends), (end_new, ends_new)) = (oneshot::channel(), oneshot::channel());
+        let old = bench.ask("a", ends);
+        tokio::task::yield_now().await;
+        bench.flights.part_with(&"a");
+        let new = bench.ask("a", ends_new);
+        tokio::task::yield_now().await;
+        end.send(1).unwrap();
+        assert_eq!(old.await.unwrap(), Ok((1, Role::First)));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(bench.flights.has(&"a"), "the end of the old one is not that of the new one");
+        end_new.send(2).unwrap();
+        assert_eq!(new.await.unwrap(), Ok((2, Role::First)));
     }
 
     #[tokio::test]

@@ -16,6 +16,8 @@ pub struct Flow {
     pub content_type: &'static str,
     /// For how long it will be fresh when it is whole.
     pub fresh_for: Duration,
+    /// Whether the origin forbids that other nodes get it.
+    pub private: bool,
     made_by: OnceLock<Arc<str>>,
     pieces: Mutex<Vec<Bytes>>,
     state: watch::Sender<State>,
@@ -40,9 +42,10 @@ pub enum FlowEnd {
 impl Flow {
     /// Nothing has come yet.
     #[must_use]
-    pub fn new(content_type: &'static str, fresh_for: Duration) -> Arc<Self> {
+    pub fn new(content_type: &'static str, fresh_for: Duration, private: bool) -> Arc<Self> {
         let (state, _) = watch::channel(State { pieces: 0, end: None });
-        Arc::new(Self { content_type, fresh_for, made_by: OnceLock::new(), pieces: Mutex::default(), state })
+        let (made_by, pieces) = (OnceLock::new(), Mutex::default());
+        Arc::new(Self { content_type, fresh_for, private, made_by, pieces, state })
     }
 
     /// The next piece, made by a model (its id) or `plain`; gives whether it was the first. Never blocks.
@@ -153,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_reader_gets_all_of_it_whenever_it_comes() {
-        let flow = Flow::new("video/mp2t", Duration::ZERO);
+        let flow = Flow::new("video/mp2t", Duration::ZERO, false);
         let early = tokio::spawn(all(flow.reader()));
         tokio::task::yield_now().await;
         assert!(flow.push(Bytes::from_static(b"one "), "m"));
@@ -171,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_its_maker_forgets_is_broken() {
-        let flow = Flow::new("video/mp2t", Duration::ZERO);
+        let flow = Flow::new("video/mp2t", Duration::ZERO, false);
         let inlet = Inlet(Arc::clone(&flow));
         flow.push(Bytes::from_static(b"part"), "m");
         drop(inlet);

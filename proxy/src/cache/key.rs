@@ -3,7 +3,8 @@
 //! A digest over everything that decides its bytes and is known *without asking the origin*: the origin's base URL, the
 //! rendition token (size, rate, model set, source media playlist), the source's path and query, and the version of the
 //! pipeline. Parameters that players add for statistics (CMCD) are not part of it. Signatures are: a URL that somebody
-//! was allowed to fetch must not open the cache to somebody who was not.
+//! was allowed to fetch must not open the cache to somebody who was not. Those are an origin's own, in the query; the edge's own stand in the
+//! path, are checked, and are gone before a key is made ([`crate::signed`]).
 //!
 //! The source's validator (ETag, Last-Modified, length) is not in the key, because a hit must not ask the origin; it
 //! is kept *with* the object (see [`super::store`]), which is asked for again once its time is over and made anew
@@ -32,6 +33,25 @@ impl ObjectKey {
         }
         Self(truncated(hasher))
     }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The same in hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        hex(&self.0)
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles.map(|nibble| char::from_digit(u32::from(nibble), 16).unwrap_or('0')).collect()
 }
 
 /// A strong entity tag, quoted: 128 bits of the SHA-256 of the bytes themselves, so that two edges which made the same
@@ -40,15 +60,7 @@ impl ObjectKey {
 pub fn entity_tag(bytes: &[u8]) -> String {
     let mut hasher = Sha256::new();
     hasher.update(bytes);
-    let mut tag = String::with_capacity(34);
-    tag.push('"');
-    for byte in truncated(hasher) {
-        for nibble in [byte >> 4, byte & 15] {
-            tag.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-        }
-    }
-    tag.push('"');
-    tag
+    format!("\"{}\"", hex(&truncated(hasher)))
 }
 
 fn truncated(hasher: Sha256) -> [u8; 16] {

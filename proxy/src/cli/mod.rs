@@ -5,8 +5,12 @@
 mod check;
 mod enhance;
 mod locate;
+mod logging;
 mod models;
+mod remote;
 mod serve;
+mod sign;
+mod worker;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -27,6 +31,10 @@ as they are.
   acuity check --config acuity.toml                    see everything that is wrong with a configuration
   acuity models                                        see which networks there are and what they gained
   acuity enhance film.mp4 -o film-720p.mp4             enhance a file or an HLS stream with the code that serves
+  acuity sign URL --config acuity.toml --expires 1h    sign a URL for a route that wants signatures
+  acuity reload                                        have a running edge read its configuration again
+  acuity purge --prefix /live/                         have it forget what it made
+  acuity route enhance NAME off                        switch enhancement off for a route, now
 
 Exit codes: 0 done, 1 command line, configuration or models at fault, 2 failed while running.";
 
@@ -43,6 +51,12 @@ enum Command {
     Check(check::Args),
     Models(models::Args),
     Enhance(enhance::Args),
+    Sign(sign::Args),
+    #[command(hide = true)]
+    Worker(worker::Args),
+    Reload(remote::ReloadArgs),
+    Purge(remote::PurgeArgs),
+    Route(remote::RouteArgs),
 }
 
 /// Why a subcommand ended without doing what it was asked for. The message says what, where, and what to do.
@@ -57,6 +71,12 @@ enum Failure {
 impl Failure {
     fn fault(message: impl std::fmt::Display) -> Self {
         Self::Fault(message.to_string())
+    }
+
+    fn into_words(self) -> String {
+        match self {
+            Self::Fault(words) | Self::Running(words) => words,
+        }
     }
 
     fn running(message: impl std::fmt::Display) -> Self {
@@ -95,6 +115,11 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Enhance(args) => enhance::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Worker(args) => worker::run(&args),
+        Command::Reload(args) => remote::reload(&args),
+        Command::Purge(args) => remote::purge(&args),
+        Command::Route(args) => remote::route(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -134,6 +159,15 @@ mod tests {
             "acuity check --config acuity.toml",
             "acuity models",
             "acuity enhance film.mp4 -o film-720p.mp4",
+            "acuity sign https://tv.example/vod/a.m3u8 --config acuity.toml --expires 1h --prefix /vod/",
+            "acuity reload --admin 127.0.0.1:9091",
+            "acuity purge --url https://tv.example/vod/1.ts",
+            "acuity purge --prefix /vod/ --host tv.example",
+            "acuity purge --all",
+            "acuity route",
+            "acuity route enhance */ off",
+            "acuity route enhance films off --admin 127.0.0.1:9091",
+            "acuity serve --config acuity.toml --upgrade",
             "acuity enhance https://o.example/a.m3u8 --output a.ts --model generic-x2-s",
             "acuity enhance film.mp4 -o out.mkv --baseline bicubic",
             "acuity enhance film.mp4 -o out.mkv --cluster freedoom --scale 3",
@@ -145,6 +179,11 @@ mod tests {
             "acuity serve --listen nowhere",
             "acuity check",
             "acuity nothing",
+            "acuity purge",
+            "acuity purge --all --cluster games",
+            "acuity route enhance films perhaps",
+            "acuity sign /vod/a.m3u8 --config acuity.toml",
+            "acuity sign /vod/a.m3u8 --config acuity.toml --expires soon",
             "acuity enhance film.mp4",
             "acuity enhance film.mp4 -o out.mkv --cluster freedoom --model generic-x2-s",
             "acuity enhance film.mp4 -o out.mkv --scale 5",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use acuity_models::{Catalogue, DigestState, ModelEntry, ModelSet};
+use acuity_models::{Catalogue, DigestState, ModelEntry, ModelSet, Task};
 use clap::Args as ClapArgs;
 
 use super::locate::Places;
@@ -61,10 +61,19 @@ pub(super) fn fault(entry: &ModelEntry, state: &DigestState) -> Option<String> {
 fn sets(catalogue: &Catalogue) -> Vec<[String; 4]> {
     let row = |set: &ModelSet| {
         let tiers: Vec<&str> = set.entries().iter().map(|entry| entry.tier.label()).collect();
-        [set.cluster().to_owned(), format!("x{}", set.scale()), set.digest(), tiers.join(" ")]
+        let task = set.entries().first().map(|entry| entry.task).unwrap_or_default();
+        [set.cluster().to_owned(), mark(task, set.scale()), set.digest(), tiers.join(" ")]
     };
     let headings = std::iter::once(SET_HEADINGS.map(str::to_owned));
-    headings.chain(catalogue.sets().iter().map(row)).collect()
+    headings.chain(catalogue.sets().iter().chain(&catalogue.interpolators()).map(row)).collect()
+}
+
+/// `x2`: twice as large; `i2`: two pictures for one.
+fn mark(task: Task, scale: u32) -> String {
+    match task {
+        Task::Upscale => format!("x{scale}"),
+        Task::Interpolate => format!("i{scale}"),
+    }
 }
 
 fn row(entry: &ModelEntry, state: &DigestState) -> [String; 9] {
@@ -73,7 +82,7 @@ fn row(entry: &ModelEntry, state: &DigestState) -> [String; 9] {
     [
         entry.id.clone(),
         entry.cluster.clone(),
-        format!("x{}", entry.scale),
+        mark(entry.task, entry.scale),
         entry.tier.to_string(),
         entry.parameters.to_string(),
         figure(entry.measured.gain_db, 2),

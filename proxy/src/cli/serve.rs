@@ -1,29 +1,40 @@
 //! `acuity serve`: the edge.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use acuity_config::{ClusterChoice, Config, LogLevel, Overrides};
-use acuity_enhancer::StartError;
+use acuity_config::{ClusterChoice, Config, Overrides};
+use acuity_enhancer::{Readiness, StartError};
 use acuity_models::Catalogue;
+use acuity_playlist::token::PLAIN_CLUSTER;
+use acuity_workers::{EngineError, LocalError};
 use clap::Args as ClapArgs;
-use tracing_subscriber::EnvFilter;
 
 use super::locate::Places;
-use super::{Failure, with_causes};
+use super::{Failure, logging, with_causes};
 use crate::app::{App, AppError};
 use crate::cluster::uses_models;
-use crate::hls::token::PLAIN_CLUSTER;
-use crate::server::{self, Addresses, Bound};
+use crate::handover::Predecessor;
+use crate::notify::Notify;
+use crate::process;
+use crate::reload::Reloader;
+use crate::server::{self, Addresses, Bound, Surroundings};
+use crate::signals::Successor;
+
+/// How long the models of an edge that takes over may take to be ready.
+const READY_LIMIT: Duration = Duration::from_secs(900);
 
 /// Serve enhanced HLS in front of one or more origins
 ///
 /// With --origin alone everything has a default: every host and path goes to that origin, every client gets enhanced
 /// renditions. A configuration file says more: routes, weak-client rules, limits, TLS.
-#[derive(ClapArgs, Debug)]
+///
+/// SIGHUP (or `acuity reload`) reads the file again. SIGTERM tells load balancers by /readyz and then drains. A new version takes over
+/// from a running one without a refused connection with --upgrade, or by SIGUSR2 to the running one, where server.upgrade_socket is set.
+#[derive(ClapArgs, Debug, Clone)]
 pub(super) struct Args {
     /// Origin for every host and path (replaces that route of the file)
     #[arg(long, value_name = "URL", required_unless_present = "config")]
@@ -33,7 +44,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 
-    /// Address for operators: /metrics, /livez, /readyz [default: 127.0.0.1:9090]
+    /// Address for operators: /status, /metrics, /livez, /readyz [default: 127.0.0.1:9090]
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
 
@@ -41,25 +52,95 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
+    /// Take over from the edge that serves, by its server.upgrade_socket, once this one is ready
+    #[arg(long)]
+    upgrade: bool,
+
     #[command(flatten)]
     places: Places,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let config = configuration(&args)?;
-    start_logging(config.log.level);
+    let set_level = logging::start(&config.log, "");
+    process::raise_file_limit();
+    let mut predecessor = match (args.upgrade, &config.server.upgrade_socket) {
+        (true, Some(path)) => Some(Predecessor::ask(path).map_err(|error| {
+            Failure::Running(format!("no edge hands over at {} (--upgrade): {error}", path.display()))
+        })?),
+        (true, None) => {
+            return Err(Failure::Fault(
+                "--upgrade needs server.upgrade_socket in the configuration".to_owned(),
+            ));
+        }
+        (false, _) => None,
+    };
+    let around = Surroundings {
+        upgrade_socket: config.server.upgrade_socket.clone(),
+        successor: config.server.upgrade_socket.is_some().then(successor),
+        notify: Notify::to(std::env::var_os("NOTIFY_SOCKET").as_deref()),
+        predecessor: None,
+    };
     let catalogue = Arc::new(catalogue(&config)?);
     warn_of_clusters_without_models(&config, &catalogue);
     // Sockets first: a taken port is known before seconds are spent on models.
-    let bound = Bound::new(&config.server, config.admin.listen).map_err(Failure::running)?;
+    let mut inherited =
+        predecessor.as_mut().map(|edge| std::mem::take(&mut edge.sockets)).unwrap_or_default();
+    let bound = Bound::new(&config, &mut inherited).map_err(Failure::running)?;
+    drop(inherited);
     let addresses = bound.addresses().map_err(Failure::running)?;
     let runtime = server::runtime(&config.server).map_err(Failure::running)?;
-    let app = Arc::new(App::new(config, catalogue).map_err(why)?);
+    let certificates = bound.certificates.clone();
+    let reader = args.clone();
+    let read = Box::new(move || configuration(&reader).map_err(|failure| vec![failure.into_words()]));
+    let reloader = Reloader { read, set_level, certificates };
+    let app = App::new(config, catalogue, reloader, (worker(), runtime.handle())).map_err(why)?;
+    if let Some(edge) = &predecessor {
+        edge.legacy.switched_off.iter().for_each(|route| app.switches.set(route, false));
+        // The one before serves meanwhile, and goes on if this one never gets ready.
+        until_ready(&app)?;
+    }
+    let app = Arc::new(app);
     announce(&app, &addresses);
-    runtime.block_on(server::serve(app, bound, server::stop_signal()));
+    let served = runtime.block_on(server::serve(app, bound, Surroundings { predecessor, ..around }));
+    served.map_err(Failure::running)?;
     // Downloads that were cut off and the enhancer's threads end with the process.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// What a worker is started as: this very program, whatever lies under its name by then. Where it is run by a loader of its own, that
+/// launcher says how (deploy/launch.sh).
+fn worker() -> PathBuf {
+    std::env::var_os("ACUITY_WORKER").map_or_else(|| PathBuf::from("/proc/self/exe"), PathBuf::from)
+}
+
+/// The program as it was started, which by the time it is started again may be another version.
+fn successor() -> Successor {
+    // A launcher that starts the program by other means says how it wants to be called.
+    let named = std::env::var_os("ACUITY_PROGRAM").map(PathBuf::from);
+    let called = std::env::args_os().next().map(PathBuf::from).filter(|path| path.components().count() > 1);
+    let program =
+        named.or(called).or_else(|| std::env::current_exe().ok()).unwrap_or_else(|| "acuity".into());
+    let mut arguments: Vec<_> =
+        std::env::args_os().skip(1).filter(|argument| argument != "--upgrade").collect();
+    arguments.push("--upgrade".into());
+    Successor { program, arguments }
+}
+
+fn until_ready(app: &App) -> Result<(), Failure> {
+    let give_up = Instant::now() + READY_LIMIT;
+    loop {
+        match app.readiness() {
+            Readiness::Ready => return Ok(()),
+            Readiness::Starting if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(50)),
+            Readiness::Starting | Readiness::Stopped => {
+                return Err(Failure::Running(
+                    "the models did not get ready: nothing was taken over".to_owned(),
+                ));
+            }
+        }
+    }
 }
 
 fn configuration(args: &Args) -> Result<Config, Failure> {
@@ -110,29 +191,16 @@ fn warn_of_clusters_without_models(config: &Config, catalogue: &Catalogue) {
 
 fn why(error: AppError) -> Failure {
     match error {
-        AppError::Enhancer(StartError::Runtime { .. } | StartError::Provider { .. }) => Failure::fault(error),
+        AppError::Engine(EngineError::Local(LocalError::Enhancer(
+            StartError::Runtime { .. } | StartError::Provider { .. } | StartError::Codec { .. },
+        )))
+        | AppError::Keys(_)
+        | AppError::Depot(_)
+        | AppError::Traces(_)
+        | AppError::Nodes(_)
+        | AppError::Token { .. } => Failure::fault(error),
         _ => Failure::Running(with_causes(&error)),
     }
-}
-
-/// Events go to stderr; stdout is the access log's.
-fn start_logging(level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    };
-    // Libraries speak of their own affairs at info; ours are what an operator wants to read.
-    let filter = EnvFilter::new(format!("warn,acuity={level},acuity_proxy={level},acuity_enhancer={level}"));
-    // Fails only if a subscriber is set already, and then that one serves.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
 }
 
 /// One line that says where to go.
@@ -140,7 +208,14 @@ fn announce(app: &App, addresses: &Addresses) {
     let plain = addresses.http.iter().map(|address| format!("http://{address}"));
     let tls = addresses.https.iter().map(|address| format!("https://{address}"));
     let players: Vec<String> = plain.chain(tls).collect();
-    let origins: Vec<String> = app.config.routes.iter().map(|route| route.origin.to_string()).collect();
+    let setup = app.setup();
+    let origins: Vec<String> = setup
+        .config
+        .routes
+        .iter()
+        .flat_map(acuity_config::RouteConfig::origins)
+        .map(ToString::to_string)
+        .collect();
     eprintln!(
         "acuity {} listening on {}, admin http://{}, origin {}",
         env!("CARGO_PKG_VERSION"),

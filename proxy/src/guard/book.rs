@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use acuity_models::Tier;
+use acuity_models::{Task, Tier};
 
 /// A mean is over about so many checks at most: content changes, and a verdict of last month is none.
 const MEMORY_CHECKS: u32 = 32;
@@ -10,9 +10,11 @@ const MEMORY_CHECKS: u32 = 32;
 /// A place in the catalogue. What stands there changes; see the digest that goes with it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelName {
+    /// What it does.
+    pub task: Task,
     /// Its cluster.
     pub cluster: String,
-    /// Enlargement per axis.
+    /// Enlargement per axis, or pictures for one.
     pub scale: u32,
     /// Its tier.
     pub tier: Tier,
@@ -23,7 +25,7 @@ pub struct ModelName {
 pub struct Sample {
     /// PSNR of the model less that of the generic one, dB; none without a generic one.
     pub over_generic_db: Option<f64>,
-    /// PSNR of the model less that of the plain scaler, dB.
+    /// PSNR of the model less that of what is done without one (the plain scaler, the mean of two pictures), dB.
     pub over_plain_db: f64,
 }
 
@@ -34,7 +36,7 @@ pub struct Standing {
     pub checks: u32,
     /// Mean gain over the generic model, dB.
     pub over_generic_db: Option<f64>,
-    /// Mean gain over the plain scaler, dB.
+    /// Mean gain over what is done without a model, dB.
     pub over_plain_db: f64,
 }
 
@@ -93,7 +95,7 @@ impl Book {
             let before = standing.over_generic_db.unwrap_or_default();
             standing.over_generic_db = Some(mean(before, gain_db, page.generic_checks));
         }
-        // What would be used in its place: the generic model, or the plain scaler where there is none.
+        // What would be used in its place: the generic model, or none where there is no such.
         let decisive = standing.over_generic_db.unwrap_or(standing.over_plain_db);
         page.stopped = standing.checks >= self.at_least && decisive < self.margin_db;
         let wins = sample.over_generic_db.unwrap_or(sample.over_plain_db) >= self.margin_db;
@@ -116,7 +118,7 @@ mod tests {
     use super::*;
 
     fn name(tier: Tier) -> ModelName {
-        ModelName { cluster: "game".to_owned(), scale: 2, tier }
+        ModelName { task: Task::Upscale, cluster: "game".to_owned(), scale: 2, tier }
     }
 
     fn sample(over_generic_db: f64) -> Sample {
@@ -170,6 +172,16 @@ mod tests {
         assert!(!book.record(&small, "a", sample(-1.0)).stop);
         assert!(book.record(&small, "a", sample(-1.0)).stop);
         assert!(!book.record(&small, "a", sample(-1.0)).stop, "given another chance");
+    }
+
+    #[test]
+    fn what_enlarges_and_what_interpolates_are_judged_apart() {
+        let mut book = Book::new(2, 0.0);
+        let between = ModelName { task: Task::Interpolate, ..name(Tier::Small) };
+        assert!(!book.record(&name(Tier::Small), "a", sample(-1.0)).stop);
+        assert!(!book.record(&between, "a", sample(-1.0)).stop);
+        assert!(book.record(&between, "a", sample(-1.0)).stop);
+        assert_eq!(book.stopped().collect::<Vec<_>>(), [&between]);
     }
 
     #[test]

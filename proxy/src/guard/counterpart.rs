@@ -1,9 +1,8 @@
 //! Which segment of the high rendition shows what a segment of the low one shows, as far as playlists tell. Pure; whether the
 //! pictures are shown at the same times is for the enhancer to find out.
 
+use acuity_playlist::media::{MediaPlaylist, Segment};
 use jiff::Timestamp;
-
-use crate::hls::media::{MediaPlaylist, Segment};
 
 /// Why there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +93,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::hls::Base;
+    use acuity_playlist::Base;
 
     const HALF: f64 = 0.02;
 

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use acuity_config::Config;
+use acuity_playlist::media::MediaPlaylist;
+use acuity_playlist::{Found, RenditionToken, uri};
 use bytes::Bytes;
 use http::HeaderValue;
+use opentelemetry::trace::FutureExt as _;
 
 use super::{End, end_of};
 use crate::ahead::Ahead;
@@ -17,13 +20,13 @@ use crate::cache::flow::Flow;
 use crate::cache::store::{Object, Store};
 use crate::client::strip_cmcd;
 use crate::deadline::Hurry;
-use crate::hls::{RenditionToken, uri};
+use crate::limits::clients::Slot;
 use crate::metrics::{Kind, Metrics, Outcome};
 use crate::playlists::{Playlists, SourcePlaylist};
 use crate::produce::{Producer, Product};
 use crate::respond::{self, PLAYLIST_TYPE, PlaylistHeaders};
 use crate::site::Sites;
-use crate::wanted::Wanted;
+use crate::wanted::{Wanted, is_within_limits};
 
 /// Answers what is below a token.
 pub struct EnhancedJourney {
@@ -45,7 +48,7 @@ pub struct EnhancedJourney {
 
 impl EnhancedJourney {
     /// `path_and_query`: normalised edge path below the token, CMCD in it.
-    pub async fn answer(&self, asked: &Asked<'_>, token: RenditionToken, path_and_query: &str) -> End {
+    pub async fn answer(&self, asked: &Asked<'_>, token: Arc<RenditionToken>, path_and_query: &str) -> End {
         if token.means_playlist(path_and_query) {
             return self.playlist(asked, &token, path_and_query).await;
         }
@@ -53,12 +56,12 @@ impl EnhancedJourney {
         let Some(route) = self.sites.find(&asked.site, &source_path) else {
             return End::Pass { path_and_query: source_path };
         };
-        if !self.is_within_limits(&token) {
+        if !is_within_limits(&token, self.config.enhancer.max_source_pixels) {
             return End::Pass { path_and_query: source_path };
         }
         let origin =
             self.config.routes.get(route.route).map(|route| route.origin.as_str()).unwrap_or_default();
-        let wanted = Wanted::new(asked.site.clone(), Arc::new(token), origin, path_and_query);
+        let wanted = Wanted::new(asked.site.clone(), token, origin, path_and_query);
         if let Some(object) = self.store.get(&wanted.key) {
             let now = Instant::now();
             if object.freshness_left(now).is_some() {
@@ -73,7 +76,10 @@ impl EnhancedJourney {
         }
         self.metrics.cache_misses.inc();
         let hurry = asked.with_client(|client| Hurry::of(&client.cmcd));
-        match self.producer.get(&wanted, hurry, asked.takes_pieces()).await {
+        let Some(slot) = self.slot(asked, &wanted).await else {
+            return End::Pass { path_and_query: source_path };
+        };
+        match self.producer.get(&wanted, hurry, asked.takes_pieces(), slot).await {
             Ok((Product::Flowing(flow), outcome)) => {
                 self.announced(asked, &wanted, path_and_query);
                 self.follow_when_whole(wanted, &flow);
@@ -93,16 +99,35 @@ impl EnhancedJourney {
         }
     }
 
+    /// The client's leave to have an object made; what is being made already needs none, nor does an init section, without which the rest of a
+    /// rendition cannot be read. `None`: its other objects take too long, and the origin's own will do.
+    async fn slot(&self, asked: &Asked<'_>, wanted: &Wanted) -> Option<Slot> {
+        if self.producer.is_making(wanted) {
+            return Some(Slot::default());
+        }
+        if let Some(slot) = asked.client.slot_now() {
+            return Some(slot);
+        }
+        let path = &wanted.path_and_query;
+        let lists_it = |playlist: &MediaPlaylist| playlist.find(path) != Found::None;
+        let playlist = self.playlists.media_that(&wanted.site, &wanted.token.playlist, lists_it).await;
+        if playlist.is_ok_and(|playlist| matches!(playlist.find(path), Found::Map(_))) {
+            return Some(Slot::default());
+        }
+        asked.client.slot().await.ok()
+    }
+
     /// A player gets an object while it is made. What comes after it is made after it.
     fn follow_when_whole(&self, wanted: Wanted, flow: &Arc<Flow>) {
         let (store, ahead, mut reader) = (self.store.clone(), self.ahead.clone(), flow.reader());
-        tokio::spawn(async move {
+        let work = async move {
             reader.ended().await;
             if let Some(object) = store.get(&wanted.key) {
                 object.count_request();
                 ahead.follow(&wanted, &object);
             }
-        });
+        };
+        tokio::spawn(work.with_current_context());
     }
 
     /// A player gets an object: counts it, and prepares what it will ask for next.
@@ -122,16 +147,6 @@ impl EnhancedJourney {
         }
     }
 
-    /// A token's bounds are those of its format. Tokens are not signed, so what nobody is offered must not cost anybody
-    /// anything: no source of these limits reaches a larger picture.
-    fn is_within_limits(&self, token: &RenditionToken) -> bool {
-        let pixels = u64::from(token.width) * u64::from(token.height);
-        pixels
-            <= u64::from(self.config.enhancer.max_source_pixels)
-                * u64::from(token.scale)
-                * u64::from(token.scale)
-    }
-
     /// The enhanced rendition's media playlist: the source's, a few lines changed. What the player added to its query
     /// (`_HLS_msn` and such) goes to the origin.
     async fn playlist(&self, asked: &Asked<'_>, token: &RenditionToken, path_and_query: &str) -> End {
@@ -148,7 +163,12 @@ impl EnhancedJourney {
             content_type: PLAYLIST_TYPE,
             varies_with: &[],
         };
-        let body = Bytes::from(media.rewrite(token));
+        let mut text = media.rewrite(token);
+        if let Some(prefix) = &asked.signed_prefix {
+            let here = format!("{}{path}", token.prefix());
+            text = self.playlists.carried_own(&asked.site, &here, &path, &text, prefix);
+        }
+        let body = Bytes::from(text);
         respond::playlist(asked.headers, body, headers, Kind::Media, outcome).into()
     }
 }

@@ -1,12 +1,15 @@
 //! Reading an origin's body within its limit, and picking a byte range out of an origin that ignores `Range`.
 
+use std::time::Duration;
+
+use acuity_playlist::ByteRange;
 use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::time::timeout;
 
 use super::fetched::{Source, Validator, caching, cluster, content_type};
 use super::{OriginError, OriginResponse, Refusal, broken};
-use crate::hls::ByteRange;
 use crate::metrics::Metrics;
 
 /// Most of a refusal's body that is passed on; error pages are for people.
@@ -15,13 +18,23 @@ const REFUSAL_LIMIT_BYTES: usize = 64 << 10;
 /// Headers of a refusal that a client acts on.
 const REFUSAL_HEADERS: [HeaderName; 4] = [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE];
 
+/// What of a body is wanted, and within what.
+pub(super) struct Bounds {
+    /// This part; none: all.
+    pub(super) range: Option<ByteRange>,
+    /// No more than this.
+    pub(super) limit_bytes: u64,
+    /// How long nothing may come.
+    pub(super) idle: Duration,
+}
+
 /// Reads a 200 or 206.
 pub(super) async fn read(
     mut response: OriginResponse,
-    range: Option<ByteRange>,
-    limit_bytes: u64,
+    bounds: &Bounds,
     metrics: &Metrics,
 ) -> Result<Source, OriginError> {
+    let Bounds { range, limit_bytes, idle } = *bounds;
     let validator = Validator::of(response.headers());
     let (cache_control, max_age, private) = caching(response.headers());
     let (content_type, cluster) = (content_type(response.headers()), cluster(response.headers()));
@@ -35,7 +48,10 @@ pub(super) async fn read(
     let capacity = expected.and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(limit);
     let mut body = BytesMut::with_capacity(capacity);
     let mut to_skip = window.skip;
-    while let Some(mut chunk) = response.chunk().await.map_err(|error| broken(&error, body.len()))? {
+    loop {
+        let chunk =
+            timeout(idle, response.chunk()).await.map_err(|_| OriginError::Timeout { phase: "idle" })?;
+        let Some(mut chunk) = chunk.map_err(|error| broken(&error, body.len()))? else { break };
         metrics.origin_bytes.inc_by(chunk.len() as u64);
         let skipped = usize::try_from(to_skip).unwrap_or(usize::MAX).min(chunk.len());
         to_skip -= skipped as u64;
@@ -53,7 +69,17 @@ pub(super) async fn read(
         Some(_) => return Err(OriginError::Range),
         None => body.freeze(),
     };
-    Ok(Source { bytes, validator, content_type, cache_control, max_age, private, cluster, url })
+    Ok(Source {
+        bytes,
+        validator,
+        content_type,
+        cache_control,
+        max_age,
+        private,
+        cluster,
+        url,
+        redirected: false,
+    })
 }
 
 /// Which part of the body is wanted.

@@ -9,7 +9,7 @@ pub enum OriginError {
     /// No answer in time.
     #[error("the origin did not answer in time ({phase})")]
     Timeout {
-        /// `connect`, `first_byte` or `total`.
+        /// `connect`, `first_byte`, `idle` or `total`.
         phase: &'static str,
     },
     /// No connection, or it broke.
@@ -44,7 +44,11 @@ pub enum OriginError {
 }
 
 impl OriginError {
-    /// The metric label.
+    /// Every metric label.
+    pub const LABELS: [&str; 8] =
+        ["timeout", "unreachable", "broken", "too_large", "status_5xx", "status_4xx", "redirect", "range"];
+
+    /// The metric label, one of [`OriginError::LABELS`].
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -67,6 +71,13 @@ impl OriginError {
             Self::Status(refusal) => refusal.status.is_server_error(),
             Self::TooLarge { .. } | Self::Redirect | Self::Range => false,
         }
+    }
+
+    /// Whether the origin says that there is no such thing.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Status(refusal)
+            if matches!(refusal.status, StatusCode::NOT_FOUND | StatusCode::GONE))
     }
 
     /// Whether the origin wants credentials, which only a request passed through carries.

@@ -35,6 +35,9 @@ pub struct Source {
     pub cluster: Option<Box<str>>,
     /// Where it came from after redirects.
     pub url: Url,
+    /// Whether that is another place than the one which the first origin has it at, seen from that origin's root: references without a
+    /// host then lead elsewhere.
+    pub redirected: bool,
 }
 
 /// The response header by which an origin names a stream's cluster, on the multivariant playlist.

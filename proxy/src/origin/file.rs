@@ -4,9 +4,10 @@
 use std::io::{Error, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use acuity_playlist::ByteRange;
+
 use super::fetched::{Source, Validator};
 use super::{Fetch, OriginError};
-use crate::hls::ByteRange;
 
 pub(super) async fn read(fetch: &Fetch<'_>) -> Result<Source, OriginError> {
     let unreachable = |message: String| OriginError::Unreachable { message };
@@ -32,6 +33,7 @@ pub(super) async fn read(fetch: &Fetch<'_>) -> Result<Source, OriginError> {
         private: false,
         cluster: None,
         url: fetch.url.clone(),
+        redirected: false,
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Rules, because a proxy for media that follows what playlists say is an SSRF gun:
 //! - only URLs on a configured origin (scheme, host, port) are fetched, and redirects are followed only to such;
+//! - a name leads only where it may ([`reach`]);
 //! - every fetch has a connect, a first-byte and a total time-out, a limit on its body that holds while it streams, and
 //!   one of a bounded number of slots;
 //! - no client's credentials travel: no cookies, no `Authorization`. What is fetched here is shared between clients. An
@@ -9,35 +10,53 @@
 //!   is enhanced for it. Signatures in the query are part of the URL and are sent.
 
 mod body;
+pub mod breaker;
+mod clients;
 mod error;
 mod fetched;
 mod file;
+pub mod instruments;
+pub mod pool;
+pub mod reach;
+pub mod retries;
+mod traced;
+pub mod tries;
+mod watch;
 
-use std::collections::HashSet;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acuity_config::OriginConfig;
+use acuity_config::{OriginConfig, RouteConfig};
+use acuity_playlist::ByteRange;
+use acuity_workers::trail;
 use http::header::{ACCEPT_ENCODING, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, USER_AGENT};
 use http::{HeaderValue, StatusCode};
-use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 pub use error::{OriginError, Refusal};
 pub use fetched::{Fetched, Source, Validator};
+pub use pool::Pools;
+pub use reach::Resolver;
+pub use tries::Tries;
 
-use crate::hls::ByteRange;
+use clients::{Clients, FILE};
+
 use crate::metrics::Metrics;
+use crate::traces;
 
 /// One thing to fetch.
 #[derive(Debug, Clone)]
 pub struct Fetch<'a> {
-    /// Where.
+    /// Where the first origin of its route has it.
     pub url: &'a Url,
+    /// Its route, whose other origins have it too.
+    pub route: usize,
+    /// Whether a playlist lists it: what one origin does not have is then asked of the next, which may be a segment ahead.
+    pub listed: bool,
     /// What of it; `None`: all.
     pub range: Option<ByteRange>,
     /// Largest body taken.
@@ -52,19 +71,15 @@ pub struct Fetch<'a> {
 
 /// The edge's client toward all origins.
 pub struct Origins {
-    text: Client,
-    media: Client,
-    allowed: Arc<HashSet<Authority>>,
+    clients: Clients,
+    pools: Arc<Pools>,
     slots: Semaphore,
     config: OriginConfig,
     metrics: Arc<Metrics>,
 }
 
-/// Scheme, host and port: what makes two URLs the same origin.
-type Authority = (String, String, u16);
-
 impl Origins {
-    /// A client that goes to the origins of `bases` and nowhere else.
+    /// A client that goes to the origins of `bases` and nowhere else; each is the only one of its route.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -73,37 +88,47 @@ impl Origins {
         bases: impl Iterator<Item = &'a Url>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, reqwest::Error> {
-        let allowed: Arc<HashSet<Authority>> = Arc::new(bases.filter_map(authority).collect());
-        let any_tls = allowed.iter().any(|(scheme, ..)| scheme == "https");
-        let builder = || {
-            let allowed = Arc::clone(&allowed);
-            let limit = config.max_redirects;
-            Client::builder()
-                .connect_timeout(config.connect_timeout)
-                // A reverse proxy's way to its origin is its configuration, not its environment.
-                .no_proxy()
-                .redirect(Policy::custom(move |attempt| follow(attempt, &allowed, limit)))
-                // Longer than most segments last, so that a steady stream keeps its connection.
-                .pool_idle_timeout(Duration::from_secs(30))
-                .tcp_nodelay(true)
-        };
-        // A machine without any certificate authorities can still serve plain HTTP origins.
-        let builder = || if any_tls { builder() } else { builder().tls_certs_only(std::iter::empty()) };
-        Ok(Self {
-            text: builder().build()?,
-            // A segment that is sent compressed against our word is handed on undecoded, and then unreadable.
-            media: builder().no_gzip().no_brotli().build()?,
-            slots: Semaphore::new(config.max_concurrent),
-            allowed,
-            config,
-            metrics,
-        })
+        let resolver = Resolver::new(&[], metrics.origin_addresses_refused.clone());
+        let routes: Vec<RouteConfig> = bases.cloned().map(RouteConfig::to).collect();
+        Self::resolving(config, &routes, metrics, resolver, None)
+    }
+
+    /// One that goes to the origins of `routes`, with names resolved by `resolver`. What `before` knew of origins is kept.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn resolving(
+        config: OriginConfig,
+        routes: &[RouteConfig],
+        metrics: Arc<Metrics>,
+        resolver: Resolver,
+        before: Option<&Pools>,
+    ) -> Result<Self, reqwest::Error> {
+        let resolver = Arc::new(resolver);
+        let bases = || routes.iter().flat_map(RouteConfig::origins);
+        let connect = routes.iter().filter_map(|route| route.timeouts.connect);
+        let clients = Clients::new(&config, bases(), connect, &resolver)?;
+        let watcher = clients::watcher(&config, bases().any(|url| url.scheme() == "https"), &resolver)?;
+        let pools = Arc::new(Pools::new(&config, routes, watcher, metrics.origins.clone(), before));
+        Ok(Self { clients, pools, slots: Semaphore::new(config.max_concurrent), config, metrics })
     }
 
     /// Whether `url` is on a configured origin.
     #[must_use]
     pub fn allows(&self, url: &Url) -> bool {
-        authority(url).is_some_and(|authority| self.allowed.contains(&authority))
+        self.clients.allows(url)
+    }
+
+    /// The origins of each route, for who asks them in another way.
+    #[must_use]
+    pub fn pools(&self) -> &Arc<Pools> {
+        &self.pools
+    }
+
+    /// Instruments.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The limits in force.
@@ -112,56 +137,102 @@ impl Origins {
         &self.config
     }
 
-    /// Fetches one thing within the time-outs and limits.
+    /// Fetches one thing within the time-outs and limits, from the first of its route's origins that serves it. All of them together have
+    /// the total time-out.
     ///
     /// # Errors
-    /// See [`OriginError`]; any status but 200, 206 and an expected 304 is an error that carries what to pass on.
+    /// See [`OriginError`]; any status but 200, 206 and an expected 304 is an error that carries what to pass on. Of several origins the
+    /// last one's.
     pub async fn fetch(&self, fetch: &Fetch<'_>) -> Result<Fetched, OriginError> {
-        let result = timeout(self.config.total_timeout, self.fetch_within(fetch))
-            .await
-            .unwrap_or(Err(OriginError::Timeout { phase: "total" }));
+        let span = traced::begin(fetch);
+        let result = trail::within(span.as_ref(), self.fetch_from_any(fetch)).await;
         let label = match &result {
             Ok(Fetched::New(_)) => "ok",
             Ok(Fetched::NotModified) => "not_modified",
             Err(error) => error.label(),
         };
         self.metrics.origin_requests.with_label_values(&[label]).inc();
+        traced::end(span.as_ref(), &result);
         result
     }
 
-    async fn fetch_within(&self, fetch: &Fetch<'_>) -> Result<Fetched, OriginError> {
+    async fn fetch_from_any(&self, fetch: &Fetch<'_>) -> Result<Fetched, OriginError> {
         if !self.allows(fetch.url) {
             return Err(OriginError::Redirect);
         }
         if fetch.url.scheme() == FILE {
             return file::read(fetch).await.map(|source| Fetched::New(Box::new(source)));
         }
+        let late = OriginError::Timeout { phase: "total" };
+        let mut tries = self.pools.tries(fetch.route, fetch.url, true);
+        let give_up = Instant::now() + tries.timeouts().total;
         // The semaphore is never closed; without a permit there would only be one more request than meant.
-        let _slot = self.slots.acquire().await;
-        let response = timeout(self.config.first_byte_timeout, self.request(fetch).send())
+        let Ok(_slot) = timeout_at(give_up, self.slots.acquire()).await else { return Err(late) };
+        loop {
+            let result =
+                timeout_at(give_up, self.fetch_from(fetch, &tries)).await.unwrap_or(Err(late.clone()));
+            let Err(error) = &result else {
+                tries.answered();
+                return result;
+            };
+            let missing = fetch.listed && error.is_missing();
+            if error.is_outage() {
+                tries.failed(error.label());
+            } else {
+                tries.answered();
+            }
+            let is_over = Instant::now() >= give_up;
+            if is_over || !(missing || error.is_outage()) || !tries.next(error.label()) {
+                return result;
+            }
+        }
+    }
+
+    /// Asks the origin whose turn it is.
+    async fn fetch_from(&self, fetch: &Fetch<'_>, tries: &Tries) -> Result<Fetched, OriginError> {
+        let timeouts = tries.timeouts();
+        let patience = if tries.has_well_next() && !is_held(tries.url()) {
+            timeouts.first_byte.min(self.config.failover_after)
+        } else {
+            timeouts.first_byte
+        };
+        // Whoever stops in the middle is not to use up the time that the next one needs.
+        let idle = if tries.has_next() { timeouts.idle.min(patience) } else { timeouts.idle };
+        let Some(request) = self.request(fetch, tries.url(), timeouts.connect) else {
+            return Err(OriginError::Redirect);
+        };
+        let response = timeout(patience, request.send())
             .await
             .map_err(|_| OriginError::Timeout { phase: "first_byte" })?
             .map_err(|error| failure(&error))?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-                body::read(response, fetch.range, fetch.limit_bytes, &self.metrics)
-                    .await
-                    .map(|source| Fetched::New(Box::new(source)))
+                let bounds = body::Bounds { range: fetch.range, limit_bytes: fetch.limit_bytes, idle };
+                let mut source = body::read(response, &bounds, &self.metrics).await?;
+                source.redirected = source.url != *tries.url() || tries.is_elsewhere();
+                Ok(Fetched::New(Box::new(source)))
             }
             StatusCode::NOT_MODIFIED if fetch.unless.is_some() => Ok(Fetched::NotModified),
             status if status.is_redirection() => Err(OriginError::Redirect),
-            _ => Err(OriginError::Status(Box::new(body::refusal(response, &self.metrics).await))),
+            _ => {
+                let refusal = timeout(idle, body::refusal(response, &self.metrics)).await;
+                refusal.map_or(Err(OriginError::Timeout { phase: "idle" }), |refusal| {
+                    Err(OriginError::Status(Box::new(refusal)))
+                })
+            }
         }
     }
 
-    fn request(&self, fetch: &Fetch<'_>) -> RequestBuilder {
-        let client = if fetch.text { &self.text } else { &self.media };
-        let mut request = client.get(fetch.url.clone());
+    fn request(&self, fetch: &Fetch<'_>, url: &Url, connect: Duration) -> Option<RequestBuilder> {
+        let mut request = self.clients.of(connect, fetch.text)?.get(url.clone());
         request = match (&self.config.user_agent, fetch.user_agent) {
             (Some(own), _) => request.header(USER_AGENT, own),
             (None, Some(players)) => request.header(USER_AGENT, players),
             (None, None) => request.header(USER_AGENT, concat!("acuity/", env!("CARGO_PKG_VERSION"))),
         };
+        let mut behalf = http::HeaderMap::new();
+        traces::carry(&mut behalf);
+        request = request.headers(behalf);
         if !fetch.text {
             request = request.header(ACCEPT_ENCODING, "identity");
         }
@@ -175,23 +246,13 @@ impl Origins {
                 request = request.header(IF_MODIFIED_SINCE, date.as_ref());
             }
         }
-        request
+        Some(request)
     }
 }
 
-/// Scheme of files on this machine. The configuration of an edge refuses it; only `acuity enhance` reads from it.
-const FILE: &str = "file";
-
-fn authority(url: &Url) -> Option<Authority> {
-    if url.scheme() == FILE {
-        return Some((FILE.to_owned(), String::new(), 0));
-    }
-    Some((url.scheme().to_owned(), url.host_str()?.to_owned(), url.port_or_known_default()?))
-}
-
-fn follow(attempt: Attempt<'_>, allowed: &HashSet<Authority>, limit: usize) -> reqwest::redirect::Action {
-    let known = authority(attempt.url()).is_some_and(|authority| allowed.contains(&authority));
-    if known && attempt.previous().len() <= limit { attempt.follow() } else { attempt.stop() }
+/// Whether the origin may hold the answer back until it has something to say (blocking playlist reload of low-latency HLS).
+fn is_held(url: &Url) -> bool {
+    url.query().is_some_and(|query| query.contains("_HLS_msn="))
 }
 
 /// The client library's error as one of ours. URLs are left out: they may carry signatures.

@@ -39,7 +39,16 @@ fn client(base: &Url, change: impl FnOnce(&mut OriginConfig)) -> Origins {
 }
 
 fn all(url: &Url) -> Fetch<'_> {
-    Fetch { url, range: None, limit_bytes: 1000, unless: None, user_agent: None, text: false }
+    Fetch {
+        url,
+        route: 0,
+        listed: false,
+        range: None,
+        limit_bytes: 1000,
+        unless: None,
+        user_agent: None,
+        text: false,
+    }
 }
 
 async fn body(client: &Origins, fetch: &Fetch<'_>) -> Result<String, OriginError> {
@@ -150,4 +159,130 @@ async fn a_body_that_breaks_off_says_how_far_it_came() {
     let (url, _serving) = origin(vec![broken]).await;
     let error = body(&client(&url, |_| {}), &all(&url)).await.unwrap_err();
     assert!(matches!(error, OriginError::Broken { received_bytes: 5, .. }), "{error}");
+}
+
+/// Origins of one route, each as it answers.
+fn several(urls: &[&Url], change: impl FnOnce(&mut OriginConfig)) -> Origins {
+    let mut config = OriginConfig::default();
+    change(&mut config);
+    let mut route = RouteConfig::to(urls[0].clone());
+    route.backup_origins = urls[1..].iter().map(|&url| url.clone()).collect();
+    let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
+    let resolver = Resolver::new(&[], metrics.origin_addresses_refused.clone());
+    Origins::resolving(config, &[route], metrics, resolver, None).unwrap()
+}
+
+#[tokio::test]
+async fn what_one_origin_fails_the_next_one_serves() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dead: Url = format!("http://{}/", gone.local_addr().unwrap()).parse().unwrap();
+    drop(gone);
+    let cut = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 100\r\n\r\nhello".to_owned();
+    for first in [answer("503 Busy", "", ""), answer("500 Oh", "", ""), cut] {
+        let (one, asked_one) = origin(vec![first]).await;
+        let (two, asked_two) = origin(vec![answer("200 OK", "", "whole")]).await;
+        let origins = several(&[&dead, &one, &two], |_| {});
+        assert_eq!(body(&origins, &all(&dead)).await.unwrap(), "whole");
+        assert_eq!((asked_one.await.unwrap().len(), asked_two.await.unwrap().len()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_silent_origin_is_waited_for_a_moment_only() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let quiet: Url = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
+    let (two, _asked) = origin(vec![answer("200 OK", "", "whole")]).await;
+    let origins = several(&[&quiet, &two], |config| config.failover_after = Duration::from_millis(50));
+    let start = Instant::now();
+    assert_eq!(body(&origins, &all(&quiet)).await.unwrap(), "whole");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_route_has_its_own_patience() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let quiet: Url = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
+    let stalling = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let halting: Url = format!("http://{}/", stalling.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move {
+        let (mut socket, _) = stalling.accept().await.unwrap();
+        assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    });
+    let mut routes = [RouteConfig::to(quiet.clone()), RouteConfig::to(halting.clone())];
+    routes[0].timeouts.first_byte = Some(Duration::from_millis(50));
+    routes[1].timeouts.idle = Some(Duration::from_millis(60));
+    let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
+    let resolver = Resolver::new(&[], metrics.origin_addresses_refused.clone());
+    let origins = Origins::resolving(OriginConfig::default(), &routes, metrics, resolver, None).unwrap();
+    let error = body(&origins, &all(&quiet)).await.unwrap_err();
+    assert!(matches!(error, OriginError::Timeout { phase: "first_byte" }), "{error}");
+    let error = body(&origins, &Fetch { route: 1, ..all(&halting) }).await.unwrap_err();
+    assert!(matches!(error, OriginError::Timeout { phase: "idle" }), "{error}");
+}
+
+#[tokio::test]
+async fn all_origins_together_have_the_total_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let quiet: Url = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
+    let other = quiet.join("/b").unwrap();
+    let origins = several(&[&quiet, &other], |config| {
+        config.failover_after = Duration::from_millis(150);
+        config.total_timeout = Duration::from_millis(250);
+    });
+    let start = Instant::now();
+    let error = body(&origins, &all(&quiet)).await.unwrap_err();
+    assert!(matches!(error, OriginError::Timeout { phase: "total" }), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_listed_and_missing_is_asked_of_the_next() {
+    let missing = || answer("404 Not Found", "", "");
+    let (one, asked_one) = origin(vec![missing(), missing()]).await;
+    let (two, _) = origin(vec![answer("200 OK", "", "whole")]).await;
+    let origins = several(&[&one, &two], |_| {});
+    assert_eq!(body(&origins, &Fetch { listed: true, ..all(&one) }).await.unwrap(), "whole");
+    let error = body(&origins, &all(&one)).await.unwrap_err();
+    assert!(error.is_missing(), "nobody but the client says that there is such a thing: {error}");
+    assert_eq!(asked_one.await.unwrap().len(), 2);
+    assert_eq!(origins.pools().report(0)[0]["failures_in_a_row"], 0, "it is no failure");
+}
+
+#[tokio::test]
+async fn a_backup_with_another_base_path_has_its_own_text() {
+    let (one, _) = origin(vec![answer("503 Busy", "", ""), answer("503 Busy", "", "")]).await;
+    let (two, asked) = origin(vec![answer("200 OK", "", "b")]).await;
+    let origins = several(&[&one, &two.join("/base").unwrap()], |_| {});
+    let url = one.join("/v/a.m3u8?x=1").unwrap();
+    let Fetched::New(source) = origins.fetch(&all(&url)).await.unwrap() else {
+        panic!("a body was expected")
+    };
+    assert!(source.redirected && source.url.path() == "/base/v/a.m3u8");
+    assert!(asked.await.unwrap()[0].starts_with("get /base/v/a.m3u8?x=1 "));
+}
+
+#[tokio::test]
+async fn a_probe_and_no_viewer_finds_out_that_an_origin_is_back() {
+    let (one, asked) = origin(vec![answer("503 Busy", "", ""), answer("200 OK", "", "x")]).await;
+    let whole = || answer("200 OK", "", "whole");
+    let (two, _) = origin(vec![whole(), whole(), whole()]).await;
+    let origins = several(&[&one, &two], |config| {
+        config.breaker.failures = 1;
+        config.breaker.open_for = Duration::from_millis(100);
+    });
+    assert_eq!(body(&origins, &all(&one)).await.unwrap(), "whole");
+    assert_eq!(body(&origins, &all(&one)).await.unwrap(), "whole", "skipped at once");
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(body(&origins, &all(&one)).await.unwrap(), "whole", "the viewer is served by the other");
+    let asked = asked.await.unwrap();
+    assert!(asked[1].contains("range: bytes=0-0"), "{}", asked[1]);
+    for _ in 0..100 {
+        if origins.pools().report(0)[0]["up"] == true {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{}", origins.pools().report(0));
 }

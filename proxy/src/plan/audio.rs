@@ -1,7 +1,8 @@
 //! What a listener gets with a variant, so that one variant takes another's place only where nobody hears it.
 
-use crate::hls::multivariant::{Multivariant, Variant, family};
 use std::collections::BTreeSet;
+
+use acuity_playlist::multivariant::{Multivariant, Variant, family};
 
 /// Codec families, and language, name and channels of each rendition. Group names do not count.
 #[derive(Debug)]

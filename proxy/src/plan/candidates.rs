@@ -1,8 +1,9 @@
 //! Which variants are worth a probe: what the multivariant playlist itself says.
 
+use acuity_playlist::multivariant::{DeclaredVideo, Multivariant, Variant};
+use acuity_playlist::uri::{RESERVED_PREFIX, Target};
+
 use super::{Policy, Refusal};
-use crate::hls::multivariant::{DeclaredVideo, Multivariant, Variant};
-use crate::hls::uri::{RESERVED_PREFIX, Target};
 use std::collections::BTreeMap;
 
 /// Sources that are probed for one playlist: each costs the origin a playlist and a segment. Real ladders have up

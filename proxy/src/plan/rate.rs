@@ -6,9 +6,10 @@
 //! segment. RFC 8216bis section 4.4.6.2 makes BANDWIDTH the peak over segments of 0.5 to 1.5 target durations.
 //! To that come x264's known excess over its VBV, the container's bytes, and all that is not video.
 
+use acuity_playlist::multivariant::{Multivariant, Resolution, Variant, family};
+use acuity_playlist::token::{RenditionToken, VIDEO_KBPS};
+
 use super::{Container, SourceFacts};
-use crate::hls::multivariant::{Multivariant, Resolution, Variant, family};
-use crate::hls::token::{RenditionToken, VIDEO_KBPS};
 
 /// The encoder's VBV buffer, in seconds of its rate.
 pub const VBV_SECONDS: f64 = acuity_enhancer::RATE_BUFFER_SECONDS;
@@ -89,6 +90,11 @@ pub fn video_rate_cap_kbps(
     };
     let steps = (rate / 1000.0 / STEP_KBPS).round() * STEP_KBPS;
     steps.clamp(f64::from(*VIDEO_KBPS.start()), f64::from(*VIDEO_KBPS.end())) as u32
+}
+
+/// What a rendition of `bps` takes with so many pictures for each of its own. Bits grow with pictures as they do with pixels.
+pub(super) fn bits_of_more_pictures(bps: u64, factor: u32) -> u64 {
+    (bps as f64 * f64::from(factor).powf(FLOOR_EXPONENT)) as u64
 }
 
 /// What a segment's bit rate is bounded by.

@@ -1,8 +1,9 @@
 //! Tables: the rate of an enhanced rendition, and the bound that BANDWIDTH is.
 
+use acuity_playlist::multivariant::Resolution;
+
 use super::tests::facts;
 use super::*;
-use crate::hls::multivariant::Resolution;
 
 #[test]
 fn video_rates_follow_the_ladder() {

@@ -1,6 +1,6 @@
 //! Why a variant is not the source of an enhanced rendition: one word for the metric and the log.
 
-use crate::hls::Obstacle;
+use acuity_playlist::Obstacle;
 
 /// A reason, bounded: every label is known at build time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,8 +27,12 @@ pub enum Refusal {
     TooManyLines,
     /// More pixels, bytes or frames than the enhancer takes.
     TooLarge,
+    /// A segment of it lasts longer than the enhancer takes.
+    SegmentTooLong,
     /// Neither the stream nor the playlist tells the frame rate.
     FrameRateUnknown,
+    /// Its frame rate is none that the route multiplies.
+    FrameRate,
     /// The probed segment is encrypted although the playlist does not say so, or its key could not be had.
     Encrypted,
     /// The probed segment does not open on an IDR, nor do its like.
@@ -45,6 +49,8 @@ pub enum Refusal {
     OriginFailed,
     /// The probe was not ready in time; it goes on behind.
     ProbeTimeout,
+    /// The client has as much looked into at one time as it may.
+    ClientLimit,
     /// More candidates than are probed.
     TooManyCandidates,
     /// Another source reaches the same resolution better.
@@ -57,8 +63,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 23 + Obstacle::ALL.len()] = {
-        let mut all = [Self::NotH264; 23 + Obstacle::ALL.len()];
+    pub const ALL: [Self; 26 + Obstacle::ALL.len()] = {
+        let mut all = [Self::NotH264; 26 + Obstacle::ALL.len()];
         let own = [
             Self::NotH264,
             Self::NoVideo,
@@ -70,7 +76,9 @@ impl Refusal {
             Self::VideoGroup,
             Self::TooManyLines,
             Self::TooLarge,
+            Self::SegmentTooLong,
             Self::FrameRateUnknown,
+            Self::FrameRate,
             Self::Encrypted,
             Self::OpensMidGop,
             Self::SegmentUnreadable,
@@ -79,6 +87,7 @@ impl Refusal {
             Self::NotAPlaylist,
             Self::OriginFailed,
             Self::ProbeTimeout,
+            Self::ClientLimit,
             Self::TooManyCandidates,
             Self::Outranked,
             Self::NoModel,
@@ -110,7 +119,9 @@ impl Refusal {
             Self::VideoGroup => "video_group",
             Self::TooManyLines => "too_many_lines",
             Self::TooLarge => "too_large",
+            Self::SegmentTooLong => "segment_too_long",
             Self::FrameRateUnknown => "frame_rate_unknown",
+            Self::FrameRate => "frame_rate",
             Self::Encrypted => "encrypted",
             Self::OpensMidGop => "opens_mid_gop",
             Self::SegmentUnreadable => "segment_unreadable",
@@ -119,6 +130,7 @@ impl Refusal {
             Self::NotAPlaylist => "not_a_playlist",
             Self::OriginFailed => "origin_failed",
             Self::ProbeTimeout => "probe_timeout",
+            Self::ClientLimit => "client_limit",
             Self::TooManyCandidates => "too_many_candidates",
             Self::Outranked => "outranked",
             Self::NoModel => "no_model",

@@ -1,11 +1,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! Tables: which variants are candidates, what is made of their probes, and what BANDWIDTH promises.
 
+use acuity_playlist::uri::Base;
+
 use super::*;
-use crate::hls::uri::Base;
 
 fn policy() -> Policy {
-    Policy { scales: vec![2], max_source_lines: 540, withhold: true, cluster: "generic".into() }
+    Policy {
+        scales: vec![2],
+        max_source_lines: 540,
+        withhold: true,
+        cluster: "generic".into(),
+        frame_rate: None,
+        interpolators: Vec::new(),
+    }
 }
 
 fn models() -> Vec<ModelChoice> {
@@ -236,7 +244,7 @@ fn probes_decide() {
         (summary(&plan).as_str(), &plan.refused[..]),
         ("720:[0] -[2]", &[(1, Refusal::Outranked)][..])
     );
-    let refused = Refusal::Playlist(crate::hls::Obstacle::SampleAes);
+    let refused = Refusal::Playlist(acuity_playlist::Obstacle::SampleAes);
     let plan = run([Probe::Refused(refused), ready()], &policy(), &models());
     assert_eq!((summary(&plan).as_str(), &plan.refused[..]), ("720:[1] -[2]", &[(0, refused)][..]));
     // The pictures are of other sizes than the playlist says: for sources the picture counts, for what is withheld
@@ -322,6 +330,94 @@ fn each_scale_reaches_a_resolution_of_its_own() {
 }
 
 #[test]
+fn more_pictures_stand_beside_what_is_there() {
+    let ladder_of = |last: &str| {
+        ladder(&[
+            "BANDWIDTH=300000,RESOLUTION=320x180,FRAME-RATE=30 a",
+            "BANDWIDTH=1000000,RESOLUTION=640x360,FRAME-RATE=30 b",
+            last,
+        ])
+    };
+    let faster = |frame_rate: FrameRateConfig| Policy { frame_rate: Some(frame_rate), ..policy() };
+    let said = |plan: &ServePlan| {
+        let of = |e: &EnhancedVariant| {
+            let more = e.token.interpolation.as_ref().map(|i| format!("i{}-{}", i.factor, i.by));
+            format!(
+                "{}@{}x{}{}",
+                e.token.height,
+                e.token.frame_rate_milli / 1000,
+                e.token.scale,
+                more.unwrap_or_default()
+            )
+        };
+        format!("{} -{:?}", plan.enhanced.iter().map(of).collect::<Vec<_>>().join(" "), plan.withheld)
+    };
+    let of = |last: &str, frame_rate: FrameRateConfig| {
+        let playlist = ladder_of(last);
+        let plan = plan_with(&playlist, &faster(frame_rate));
+        (said(&plan), plan)
+    };
+    let default = FrameRateConfig::default;
+    let hd = "BANDWIDTH=2500000,RESOLUTION=1280x720,FRAME-RATE=30 c";
+    // 360 from 180 by two is offered at 30, and at 60 as 360's own size, which is nearer.
+    assert_eq!(
+        of(hd, default()).0,
+        "720@30x2 360@60x1i2-blend 720@60x2i2-blend 360@30x2 180@60x1i2-blend -[1, 2]"
+    );
+    let repeat = FrameRateConfig {
+        scales: vec![2],
+        interpolator: acuity_config::InterpolatorChoice::Repeat,
+        ..default()
+    };
+    assert_eq!(of(hd, repeat).0, "720@30x2 720@60x2i2-repeat 360@30x2 360@60x2i2-repeat -[1, 2]");
+    // The origin has it at that rate itself; the lines are too many; the rate is none that is multiplied.
+    let hd60 = "BANDWIDTH=3500000,RESOLUTION=1280x720,FRAME-RATE=59.94 c";
+    assert_eq!(of(hd60, default()).0, "720@30x2 360@60x1i2-blend 360@30x2 180@60x1i2-blend -[1]");
+    let low = FrameRateConfig { max_lines: 360, ..default() };
+    assert_eq!(of(hd, low).0, "720@30x2 360@60x1i2-blend 360@30x2 180@60x1i2-blend -[1, 2]");
+    let (said, plan) = of(hd, FrameRateConfig { source_most: 25.0, ..default() });
+    assert_eq!((said.as_str(), &plan.refused[..]), ("720@30x2 360@30x2 -[1, 2]", &[][..]));
+
+    let sets = ["games", "generic"].map(|cluster| OfferedInterpolator {
+        cluster: cluster.into(),
+        digest: "0a0b0c0d".into(),
+        models: Vec::new(),
+    });
+    for (cluster, count, expected) in [
+        ("generic", 2, "generic-0a0b0c0d"),
+        ("games", 2, "games-0a0b0c0d"),
+        ("films", 2, "generic-0a0b0c0d"),
+        ("plain", 2, "blend"),
+        ("films", 1, "blend"),
+    ] {
+        let interpolators = sets[..count].to_vec();
+        let policy = Policy { cluster: cluster.into(), interpolators, ..faster(default()) };
+        let plan = plan_with(&ladder_of(hd), &policy);
+        let by = plan.enhanced.iter().find_map(|e| e.token.interpolation.as_ref()).unwrap().by.to_string();
+        assert_eq!(by, expected, "{cluster}");
+    }
+
+    let (_, plan) = of(hd, default());
+    let rewrite = plan.rewrite(true);
+    assert_eq!(rewrite.interpolator.as_deref(), Some("blend"));
+    assert_eq!(
+        rewrite.session.iter().map(|set| set.scale).collect::<Vec<_>>(),
+        [2],
+        "no model keeps the size"
+    );
+    let rates: Vec<_> = rewrite.insertions.iter().map(|insertion| insertion.frame_rate_milli).collect();
+    assert_eq!(rates, [None, Some(60_000), Some(60_000), None, Some(60_000)]);
+    let kbps: Vec<_> = plan.enhanced.iter().map(|e| e.token.max_video_kbps).collect();
+    assert!(kbps[2] > kbps[0] && kbps[2] < 2 * kbps[0], "{kbps:?}");
+    // What enlarges is judged at the source's own times, so that the origin's own rate will do.
+    let counterparts: Vec<_> = plan.enhanced.iter().map(|e| (e.token.height, e.counterpart)).collect();
+    assert_eq!(counterparts, [(720, Some(2)), (360, None), (720, Some(2)), (360, Some(1)), (180, None)]);
+    let bandwidths: BTreeSet<_> =
+        rewrite.insertions.iter().map(|insertion| insertion.bandwidth_bps).collect();
+    assert_eq!(bandwidths.len(), 5, "all differ");
+}
+
+#[test]
 fn candidates_are_bounded_and_second_choices_go_first() {
     let lines: Vec<String> = (0..12)
         .map(|i| format!("BANDWIDTH={},RESOLUTION=640x{} v{i}", 1000 + i, 200 + 2 * (i / 2)))
@@ -363,5 +459,5 @@ fn labels_are_distinct_and_all_there() {
     assert!(
         labels.iter().all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
     );
-    assert_eq!(Refusal::from(crate::hls::Obstacle::Cenc).label(), "cenc");
+    assert_eq!(Refusal::from(acuity_playlist::Obstacle::Cenc).label(), "cenc");
 }

@@ -1,13 +1,14 @@
 //! What the segments before one tell of those who ask for it: whether somebody starts there, and how many will come.
 
 use acuity_enhancer::{Demand, Priority};
+use acuity_playlist::media::{MediaPlaylist, Segment};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::job::Job;
 use super::job::haste;
-use super::{Job, Reason, Shared};
-use crate::hls::media::Segment;
+use super::{Reason, Shared};
 use crate::wanted::Wanted;
 
 /// So many segments back somebody's trace is looked for: a player that skips one goes on all the same.
@@ -20,29 +21,49 @@ impl Shared {
     /// one starts or has sought. This needs no memory of players, whose addresses say little behind a network's or another cache's. Who
     /// seeks to where others are already finds what was made for them.
     pub(super) fn demand(&self, job: &Job<'_>, at: usize, segment: &Segment) -> (Demand, bool) {
-        let before: Vec<Wanted> = self.before(job, at).collect();
-        let objects: Vec<_> = before.iter().filter_map(|wanted| self.store.get(&wanted.key)).collect();
-        let is_first = objects.is_empty() && !before.iter().any(|wanted| self.flights.has(&wanted.key));
-        let is_start = match job.reason {
-            Reason::Viewer { hurry, .. } => hurry.urgent || is_first,
+        let (mut is_first, mut audience) = self.company(job.wanted, job.playlist, at);
+        if let Some(told) = job.reason.told() {
+            // Where its viewers are, those of the segments before are known; here they may be another node's.
+            (is_first, audience) = (told.is_first, audience.max(told.audience));
+        }
+        let is_start = match &job.reason {
+            Reason::Viewer(viewer) => viewer.hurry.urgent || is_first,
             Reason::Ahead { .. } | Reason::Improve => false,
         };
         let (waiting, _) = job.party.asks();
-        let audience = objects.iter().map(|object| object.requests()).max().unwrap_or_default().max(waiting);
+        let audience = audience.max(waiting);
         let media = Duration::try_from_secs_f64(segment.duration_seconds).ok();
-        (Demand::new(stream_of(job.wanted), media, haste(is_start), audience), is_start)
+        let demand = Demand::new(stream_of(job.wanted), media, haste(is_start), audience);
+        // What has begun to be sent has to go on.
+        let has_begun = job.reason.told().is_some_and(|told| told.again_by.is_some());
+        let has_else = can_be_the_sources(segment) && !has_begun;
+        (if has_else { demand.or_else() } else { demand }, is_start)
+    }
+
+    /// Whether nobody has been at the segments before `segments[at]`, and how many have.
+    pub(super) fn company(&self, wanted: &Wanted, playlist: &MediaPlaylist, at: usize) -> (bool, u32) {
+        let before: Vec<Wanted> = self.before(wanted, playlist, at).collect();
+        let objects: Vec<_> = before.iter().filter_map(|wanted| self.store.get(&wanted.key)).collect();
+        let is_under_way = |wanted: &Wanted| self.flights.has(&wanted.key) || self.fetches.has(&wanted.key);
+        let is_first = objects.is_empty() && !before.iter().any(is_under_way);
+        (is_first, objects.iter().map(|object| object.requests()).max().unwrap_or_default())
     }
 
     /// The segments before `segments[at]`, nearest first.
-    fn before(&self, job: &Job<'_>, at: usize) -> impl Iterator<Item = Wanted> {
-        let reach = job.playlist.segments.get(at.saturating_sub(LOOKS_BACK)..at).unwrap_or_default();
+    fn before(&self, wanted: &Wanted, playlist: &MediaPlaylist, at: usize) -> impl Iterator<Item = Wanted> {
+        let reach = playlist.segments.get(at.saturating_sub(LOOKS_BACK)..at).unwrap_or_default();
         reach.iter().rev().filter(|segment| !segment.gap).filter_map(|segment| {
             let path = segment.enhanced_path()?;
-            let route = self.sites.find(&job.wanted.site, &path)?.route;
+            let route = self.sites.find(&wanted.site, &path)?.route;
             let origin = self.config.routes.get(route)?.origin.as_str();
-            Some(Wanted::new(job.wanted.site.clone(), Arc::clone(&job.wanted.token), origin, &path))
+            Some(Wanted::new(wanted.site.clone(), Arc::clone(&wanted.token), origin, &path))
         })
     }
+}
+
+/// Whether players can take the source's own segment among enhanced ones. Not where they have an initialisation section of the encoder's.
+pub(super) fn can_be_the_sources(segment: &Segment) -> bool {
+    segment.map.is_none()
 }
 
 /// What tells streams apart for fairness; never 0, which is nobody's.

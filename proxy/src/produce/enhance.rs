@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use acuity_enhancer::{
-    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Haste, Pieces, RenditionSpec, Upscaler,
+    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Haste, Interpolation, Pieces, RenditionSpec,
+    Upscaler,
 };
+use acuity_playlist::media::Segment;
 use bytes::Bytes;
-use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::{Job, Product, Shared, company};
+use super::job::Job;
+use super::make::PATIENCE;
+use super::{Product, Shared, company};
 use crate::cache::flow::Flow;
-use crate::hls::media::Segment;
 use crate::metrics::Outcome;
 use crate::rescue::{Remedy, Tried, Trouble};
 use crate::wanted::spec_of;
@@ -37,24 +39,36 @@ impl Shared {
         clear: Bytes,
         flow: Option<Arc<Flow>>,
     ) -> Result<EnhancedSegment, Trouble> {
-        let spec = spec_of(&job.wanted.token);
+        let again_by = job.reason.told().and_then(|told| told.again_by.as_deref()).map(str::to_owned);
+        let mut spec = spec_of(&job.wanted.token);
         let (demand, is_start) = self.demand(job, at, segment);
+        let following = self.following(job, at).await;
         let mut deadline = job.deadline(&self.config, is_start);
         let mut upscaler = spec.upscaler.clone();
         let mut lead_in = Vec::new();
         let mut tried = Tried::default();
-        let patience_over = Instant::now() + self.patience();
+        if job.is_stopped {
+            self.metrics.fell_back(job.wanted, Trouble::SwitchedOff.label());
+            tried.plain = true;
+            upscaler = Upscaler::Bicubic;
+            spec.interpolation = spec.interpolation.map(Interpolation::plain);
+        }
+        let waits_until = Instant::now() + PATIENCE;
+        let waits_until = deadline.filter(|_| demand.yields()).unwrap_or(waits_until);
         loop {
-            tried.patience_over = Instant::now() >= patience_over;
+            tried.patience_over = Instant::now() >= waits_until;
             let request = EnhanceRequest {
                 init: init.clone(),
                 lead_in: lead_in.clone(),
                 segment: clear.clone(),
+                following: following.clone(),
                 spec: RenditionSpec { upscaler: upscaler.clone(), ..spec.clone() },
                 deadline,
                 priority: company::priority(job),
                 demand: demand.clone(),
+                again_by: again_by.clone(),
                 cancel: CancelFlag::default(),
+                context: Default::default(),
             };
             let trouble = match self.ask(job, request, pieces(job, flow.as_ref()), is_start).await {
                 Ok(enhanced) => return Ok(enhanced),
@@ -69,9 +83,10 @@ impl Shared {
                 Remedy::Wait if !job.urgency.is_waited_for() => return Err(trouble),
                 Remedy::Wait => sleep(QUEUE_RETRY).await,
                 Remedy::Plain => {
-                    self.metrics.fallbacks.with_label_values(&[trouble.label()]).inc();
+                    self.metrics.fell_back(job.wanted, trouble.label());
                     tried.plain = true;
                     upscaler = Upscaler::Bicubic;
+                    spec.interpolation = spec.interpolation.map(Interpolation::plain);
                     deadline = None;
                 }
                 Remedy::LeadIn => {
@@ -118,17 +133,14 @@ impl Shared {
         pieces: Option<Pieces>,
         is_start: bool,
     ) -> Result<EnhancedSegment, EnhanceError> {
-        let (sender, reply) = oneshot::channel();
-        let (cancel, demand) = (request.cancel.clone(), request.demand.clone());
-        // If nobody listens any more the runtime is going down, and the result with it.
-        self.enhancer.submit_in_pieces(request, pieces, Box::new(move |result| drop(sender.send(result))));
+        let cancel = request.cancel.clone();
+        let (asked, reply) = self.engine.enhance(request, pieces);
         let mut reply = std::pin::pin!(timeout(LOST_AFTER, reply));
         loop {
             tokio::select! {
                 biased;
                 answer = &mut reply => return match answer {
-                    Ok(Ok(result)) => result,
-                    Ok(Err(_)) => Err(EnhanceError::WorkerLost),
+                    Ok(result) => result,
                     Err(_) => {
                         cancel.cancel();
                         Err(EnhanceError::WorkerLost)
@@ -137,8 +149,7 @@ impl Shared {
                 () = job.party.changed() => {
                     let Some((deadline, haste)) = job.asked_for(&self.config) else { continue };
                     let haste = if is_start { Haste::Start } else { haste };
-                    demand.raise(Some(deadline), haste, job.party.asks().0);
-                    self.enhancer.reconsider();
+                    asked.raise(Some(deadline), haste, job.party.asks().0);
                 }
             }
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::cache::store::Object;
+
 /// The source's bytes in place of an enhanced segment: as long as it takes for the players that wait now to get them.
 pub(super) const OF_SOURCE_BYTES: Duration = Duration::from_secs(5);
 
@@ -27,6 +29,14 @@ const AT_MOST: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn of(max_age: Option<Duration>, finished: bool) -> Duration {
     let default = if finished { OF_FINISHED } else { OF_LIVE };
     max_age.map_or(default, |max_age| max_age.clamp(AT_LEAST, AT_MOST))
+}
+
+/// Without a validator nothing can be asked of it when its time is over, and it is made anew: shorter times than this are not worth a write.
+const WITHOUT_VALIDATOR: Duration = Duration::from_secs(60);
+
+/// Whether an object may still be of use some time after it was made.
+pub(super) fn is_worth_keeping(object: &Object) -> bool {
+    object.validator.is_conditional() || object.fresh_for >= WITHOUT_VALIDATOR
 }
 
 #[cfg(test)]

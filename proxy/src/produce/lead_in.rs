@@ -1,9 +1,10 @@
 //! The segments before one that does not open on an IDR picture: what its first pictures refer to.
 
+use acuity_playlist::media::{MediaPlaylist, Segment};
 use bytes::Bytes;
 
-use super::{Job, Shared};
-use crate::hls::media::{MediaPlaylist, Segment};
+use super::Shared;
+use super::job::Job;
 
 /// How far back to look. A GOP longer than three segments would make players wait as long at every start; packagers
 /// that cut inside GOPs do so within one or two.
@@ -52,7 +53,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::hls::Base;
+    use acuity_playlist::Base;
 
     #[test]
     fn only_what_a_picture_may_refer_to() {

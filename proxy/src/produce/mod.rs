@@ -5,11 +5,16 @@
 //! on the way is looked up in [`crate::rescue`]. All of it runs in a task of its own (see [`crate::cache::flight`]).
 
 mod company;
+mod elsewhere;
 mod enhance;
+mod following;
 mod freshness;
 mod guarded;
 mod job;
+mod kept;
 mod lead_in;
+mod make;
+mod traced;
 mod turns;
 mod waiting;
 
@@ -17,28 +22,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use acuity_config::Config;
-use acuity_enhancer::{Enhancer, MadeBy};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use acuity_workers::Engine;
+use tokio::sync::Semaphore;
 
+use crate::cache::depot::Depot;
 use crate::cache::flight::{Early, FlightError, Flights, Role, Urgency};
-use crate::cache::flow::{Flow, FlowEnd, Inlet};
+use crate::cache::flow::Flow;
 use crate::cache::key::ObjectKey;
-use crate::cache::store::{NewObject, Object, Store};
+use crate::cache::purge::{Order, Purges};
+use crate::cache::store::{Object, Store};
 use crate::deadline::Hurry;
 use crate::guard::Guard;
-use crate::hls::Found;
-use crate::hls::media::{Map, MediaPlaylist, Segment};
-use crate::inputs::{Ingredients, Inputs};
-use crate::metrics::{Kind, Metrics, Outcome};
-use crate::origin::Source;
+use crate::inputs::Inputs;
+use crate::limits::clients::Slot;
+use crate::metrics::{Metrics, Outcome};
+use crate::nodes::Nodes;
 use crate::playlists::Playlists;
 use crate::rescue::{Remedy, Tried, Trouble};
 use crate::site::Sites;
-use crate::wanted::{Wanted, spec_of};
+use crate::switches::Switches;
+use crate::traces;
+use crate::wanted::Wanted;
 
+use job::Reason;
 pub use job::SOURCE;
-use job::{Job, MP4, Reason, content_type, is_improvable, seal};
+pub(crate) use job::{Told, Viewer};
 use turns::{Place, Turns};
 use waiting::{Ask, Waiting};
 
@@ -72,17 +80,59 @@ struct Shared {
     config: Arc<Config>,
     playlists: Playlists,
     inputs: Inputs,
-    enhancer: Enhancer,
+    engine: Engine,
     store: Store,
+    depot: Depot,
     guard: Guard,
     metrics: Arc<Metrics>,
     flights: Flights<ObjectKey, Made>,
+    fetches: Flights<ObjectKey, Made>,
+    nodes: Nodes,
     sites: Arc<Sites>,
     waiting: Waiting,
-    in_hand: Semaphore,
+    in_hand: Arc<Semaphore>,
+    ahead: Turns,
+    purges: Purges,
+    switches: Switches,
+}
+
+/// What is being made and who waits for it. It outlives a configuration: what was begun under one is joined under the next.
+#[derive(Clone)]
+pub struct Floor {
+    flights: Flights<ObjectKey, Made>,
+    /// What is being had from other nodes. Apart from what is made here, so that two nodes never wait for each other.
+    fetches: Flights<ObjectKey, Made>,
+    waiting: Waiting,
+    in_hand: Arc<Semaphore>,
     /// Work done ahead, at most as much as there are lanes: so it never fills the queue, and what waits here becomes
     /// urgent at once when a player asks for it.
     ahead: Turns,
+    purges: Purges,
+}
+
+impl Floor {
+    /// Nothing is being made. `lanes`: segments that the enhancer makes at a time.
+    #[must_use]
+    pub fn new(lanes: usize) -> Self {
+        Self {
+            flights: Flights::new(FLIGHTS_LIMIT),
+            fetches: Flights::new(FLIGHTS_LIMIT),
+            waiting: Waiting::default(),
+            in_hand: Arc::new(Semaphore::new(IN_HAND_LIMIT)),
+            ahead: Turns::new(lanes),
+            purges: Purges::default(),
+        }
+    }
+
+    /// From now on nothing is kept that `order` means and that is being made, and nobody joins it; gives how many objects that are.
+    pub fn purge(&self, order: &Order) -> usize {
+        let meant = self.purges.note(order);
+        for key in &meant {
+            self.flights.part_with(key);
+            self.fetches.part_with(key);
+        }
+        meant.len()
+    }
 }
 
 /// What a producer works with.
@@ -92,35 +142,58 @@ pub struct Parts {
     pub playlists: Playlists,
     pub inputs: Inputs,
     pub sites: Arc<Sites>,
-    pub enhancer: Enhancer,
+    pub engine: Engine,
     pub store: Store,
+    pub depot: Depot,
     pub guard: Guard,
     pub metrics: Arc<Metrics>,
+    pub floor: Floor,
+    pub nodes: Nodes,
+    pub switches: Switches,
 }
 
 impl Producer {
     /// A producer from its parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, playlists, inputs, sites, enhancer, store, guard, metrics } = parts;
-        let ahead = Turns::new(config.enhancer.lanes);
+        let Parts {
+            config,
+            playlists,
+            inputs,
+            sites,
+            engine,
+            store,
+            depot,
+            guard,
+            metrics,
+            floor,
+            nodes,
+            switches,
+        } = parts;
+        let Floor { flights, fetches, waiting, in_hand, ahead, purges } = floor;
         Self(Arc::new(Shared {
             config,
             playlists,
             inputs,
-            enhancer,
+            engine,
             store,
+            depot,
             guard,
             metrics,
-            flights: Flights::new(FLIGHTS_LIMIT),
+            flights,
+            fetches,
+            nodes,
             sites,
-            waiting: Waiting::default(),
-            in_hand: Semaphore::new(IN_HAND_LIMIT),
+            waiting,
+            in_hand,
             ahead,
+            purges,
+            switches,
         }))
     }
 
-    /// The object that is wanted, made now if need be; with `takes_pieces` as soon as its begin is there.
+    /// The object that is wanted, had from its node or made now if need be; with `takes_pieces` as soon as its begin is there. `slot`: the
+    /// client's leave, held for as long as what is made for it takes, whether the client waits or not.
     ///
     /// # Errors
     /// What stands against it; its remedy is one that needs no enhancer (pass through, pass on, a status).
@@ -129,28 +202,49 @@ impl Producer {
         wanted: &Wanted,
         hurry: Hurry,
         takes_pieces: bool,
+        slot: Slot,
     ) -> Result<(Product, Outcome), Arc<Trouble>> {
-        let asked = Instant::now();
-        let reason = Reason::Viewer { asked, hurry };
+        let viewer = Viewer { asked: Instant::now(), hurry, told: None };
+        match self.owner(wanted) {
+            Some(owner) => self.elsewhere(wanted, owner, viewer, takes_pieces, slot).await,
+            None => self.here(wanted, viewer, takes_pieces, slot).await,
+        }
+    }
+
+    /// The object, made here if need be.
+    async fn here(&self, wanted: &Wanted, viewer: Viewer, takes_pieces: bool, slot: Slot) -> Made {
         let party = self.0.waiting.party(wanted.key);
-        party.ask(Ask { asked, hurry });
+        party.ask(Ask { asked: viewer.asked, hurry: viewer.hurry });
+        let reason = Reason::Viewer(viewer);
         let mut last = Arc::new(Trouble::Flight(FlightError::Lost));
         for _ in 0..ATTEMPTS {
-            match self.join(wanted, reason, takes_pieces).await {
+            match self.join(wanted, &reason, takes_pieces, slot.clone()).await {
+                Err(trouble) if matches!(*trouble, Trouble::Private) && reason.is_nodes() => {
+                    return Err(trouble);
+                }
                 Err(trouble) if trouble.remedy(Tried::default()) == Remedy::Wait => last = trouble,
-                other => return other,
+                other => {
+                    if matches!(other, Ok((_, Outcome::Joined))) {
+                        traces::link(party.flight().as_ref());
+                    }
+                    return other;
+                }
             }
         }
         Err(last)
     }
 
-    async fn join(&self, wanted: &Wanted, reason: Reason, takes_pieces: bool) -> Made {
+    async fn join(&self, wanted: &Wanted, reason: &Reason, takes_pieces: bool, slot: Slot) -> Made {
         let enough = |made: &Made| takes_pieces || !matches!(made, Ok((Product::Flowing(_), _)));
         let joined = self
             .0
             .flights
             .join(wanted.key, enough, |urgency, early| {
-                self.clone().make(wanted.clone(), reason, urgency, early, None)
+                let make = self.clone().make(wanted.clone(), reason.clone(), urgency, early, None);
+                async move {
+                    let _slot = slot;
+                    make.await
+                }
             })
             .await;
         match joined {
@@ -160,21 +254,36 @@ impl Producer {
         }
     }
 
-    /// Starts making an object that nobody has asked for yet; `false` if it is there or being made. `media`: from the start
-    /// of the segment that a player has just got to the start of this one; `fills`: with that one it has just started.
+    /// Has an object made that nobody has asked for yet, by the node that it belongs to; `false` if it is there or being made. `media`: from
+    /// the start of the segment that a player has just got to the start of this one; `fills`: with that one it has just started.
     #[must_use]
     pub fn launch(&self, wanted: &Wanted, media: Duration, fills: bool) -> bool {
-        if self.0.store.has_fresh(&wanted.key, Instant::now()) {
+        if self.0.store.has_fresh(&wanted.key, Instant::now()) || self.0.is_stopped(wanted) {
             return false;
         }
-        let reason = Reason::Ahead { asked: Instant::now(), media, fills };
+        if let Some(owner) = self.owner(wanted) {
+            self.0.nodes.launch(owner, wanted, media, fills);
+            return true;
+        }
+        self.launch_here(wanted, media, fills, false)
+    }
+
+    fn launch_here(&self, wanted: &Wanted, media: Duration, fills: bool, is_nodes: bool) -> bool {
+        let reason = Reason::Ahead { asked: Instant::now(), media, fills, is_nodes };
         self.0.flights.launch(wanted.key, |urgency, early| self.in_line(wanted, reason, urgency, early))
     }
 
-    /// Starts making an object anew that is there but less than was promised, if nothing else is being made: others'
-    /// segments come first.
+    /// Starts making an object anew that is there but less than was promised, if nothing else is being made: others' segments come first.
+    /// What is another node's that one makes anew, when it is asked for it.
     pub fn improve(&self, wanted: &Wanted) {
-        if self.0.flights.is_empty() {
+        if self.owner(wanted).is_none() {
+            self.improve_here(wanted);
+        }
+    }
+
+    /// The same, whosever it is.
+    pub(crate) fn improve_here(&self, wanted: &Wanted) {
+        if self.0.flights.is_empty() && !self.0.is_stopped(wanted) {
             self.0
                 .flights
                 .launch(wanted.key, |urgency, early| self.in_line(wanted, Reason::Improve, urgency, early));
@@ -193,6 +302,12 @@ impl Producer {
         self.clone().make(wanted.clone(), reason, urgency, early, Some(place))
     }
 
+    /// Whether an object is being made, for whomever.
+    #[must_use]
+    pub fn is_making(&self, wanted: &Wanted) -> bool {
+        self.0.flights.has(&wanted.key) || self.0.fetches.has(&wanted.key)
+    }
+
     /// Whether an object is in the cache, however old.
     #[must_use]
     pub fn has(&self, wanted: &Wanted) -> bool {
@@ -202,10 +317,23 @@ impl Producer {
     /// Objects being made or waited for.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.0.flights.len()
+        self.0.flights.len() + self.0.fetches.len()
     }
 
-    async fn make(
+    /// Makes it, in a span of its own where the request is traced.
+    fn make(
+        self,
+        wanted: Wanted,
+        reason: Reason,
+        urgency: Urgency,
+        early: Early<Made>,
+        line: Option<Place>,
+    ) -> impl Future<Output = Made> + Send + use<> {
+        let span = traced::begin(&wanted, &reason);
+        traced::flight(span, self.made(wanted, reason, urgency, early, line))
+    }
+
+    async fn made(
         self,
         wanted: Wanted,
         reason: Reason,
@@ -213,10 +341,12 @@ impl Producer {
         early: Early<Made>,
         line: Option<Place>,
     ) -> Made {
+        let is_ahead = !matches!(reason, Reason::Viewer(_));
         let made = self.0.make(&wanted, reason, &urgency, early, line).await;
-        if let Reason::Ahead { .. } | Reason::Improve = reason {
+        if is_ahead {
             let outcome = match &made {
                 Ok((_, Outcome::SourceBytes)) => "source_bytes",
+                Ok((_, Outcome::Stored)) => "stored",
                 Ok(_) if urgency.is_waited_for() => "made_and_waited_for",
                 Ok(_) => "made",
                 Err(_) => "given_up",
@@ -227,193 +357,5 @@ impl Producer {
             tracing::debug!(path = %wanted.path_and_query, %trouble, "not made");
         }
         made.map(|(object, outcome)| (Product::Whole(object), outcome)).map_err(Arc::new)
-    }
-}
-
-impl Shared {
-    async fn make(
-        &self,
-        wanted: &Wanted,
-        reason: Reason,
-        urgency: &Urgency,
-        early: Early<Made>,
-        line: Option<Place>,
-    ) -> Result<(Arc<Object>, Outcome), Trouble> {
-        // Between the look into the cache and the start of this flight another one may have landed.
-        let kept = self.store.get(&wanted.key).filter(|_| !matches!(reason, Reason::Improve));
-        if let Some(object) = kept.as_ref().filter(|object| object.freshness_left(Instant::now()).is_some()) {
-            return Ok((Arc::clone(object), Outcome::Hit));
-        }
-        let party = self.waiting.party(wanted.key);
-        let _turn = turn(line, urgency).await;
-        let _place = self.place(urgency).await?;
-        let lists_it = |playlist: &MediaPlaylist| playlist.find(&wanted.path_and_query) != Found::None;
-        let playlist = self.playlists.media_that(&wanted.site, &wanted.token.playlist, lists_it).await?;
-        let started = Instant::now();
-        let job = Job { wanted, reason, urgency, early, playlist: &playlist, started, party: &party };
-        match playlist.find(&wanted.path_and_query) {
-            Found::Segment(at) => match playlist.segments.get(at) {
-                Some(segment) => self.segment(&job, at, segment, kept).await,
-                None => Err(Trouble::NotListed),
-            },
-            Found::Map(at) => match playlist.maps.get(at) {
-                Some(map) => self.init(&job, map).await,
-                None => Err(Trouble::NotListed),
-            },
-            Found::None => Err(Trouble::NotListed),
-        }
-    }
-
-    /// A place among those in hand. Work ahead takes one only if it is free.
-    async fn place(&self, urgency: &Urgency) -> Result<SemaphorePermit<'_>, Trouble> {
-        let overloaded = || Trouble::Flight(FlightError::TooMany);
-        if !urgency.is_waited_for() {
-            return self.in_hand.try_acquire().map_err(|_| overloaded());
-        }
-        match timeout(self.patience(), self.in_hand.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(overloaded()),
-        }
-    }
-
-    /// How long a viewer's segment waits for room: as long as a deadline can be.
-    fn patience(&self) -> Duration {
-        self.config.enhancer.deadline.longest
-    }
-
-    async fn segment(
-        &self,
-        job: &Job<'_>,
-        at: usize,
-        segment: &Segment,
-        kept: Option<Arc<Object>>,
-    ) -> Result<(Arc<Object>, Outcome), Trouble> {
-        if let Some(kept) = kept.filter(|kept| kept.validator.is_conditional() && &*kept.made_by != SOURCE) {
-            let (target, range) = (&segment.target, segment.byte_range);
-            if self.inputs.is_unchanged(&job.wanted.site, target, range, &kept.validator).await? {
-                let object = Arc::new(kept.confirmed_again(freshness::of(None, job.playlist.ended)));
-                self.store.put(job.wanted.key, Arc::clone(&object));
-                return Ok((object, Outcome::Revalidated));
-            }
-        }
-        let source = self.inputs.segment(&job.wanted.site, segment).await?;
-        let init = match &segment.map {
-            Some(map) => match self.inputs.init(&job.wanted.site, map).await {
-                Ok(init) => Some(init.clear),
-                Err(trouble) => return self.give_up(job, &source, &trouble, Kind::Segment),
-            },
-            None => None,
-        };
-        let ingredients = match self.inputs.open(&job.wanted.site, segment, Arc::clone(&source)).await {
-            Ok(ingredients) => ingredients,
-            Err(trouble) => return self.give_up(job, &source, &trouble, Kind::Segment),
-        };
-        let content_type = content_type(init.is_some(), &ingredients.clear);
-        let Ingredients { clear, cipher, .. } = ingredients;
-        let fresh_for = freshness::of(source.max_age, job.playlist.ended);
-        // What has to be encrypted again is sent when it is whole.
-        let flow = cipher.is_none().then(|| Flow::new(content_type, fresh_for));
-        let inlet = flow.clone().map(Inlet);
-        let enhanced = match self.enhance(job, (at, segment), init.clone(), clear.clone(), flow).await {
-            Ok(enhanced) => enhanced,
-            // Nobody waits for it and its place in the queue went to somebody who does.
-            Err(trouble)
-                if trouble.remedy(Tried::default()) == Remedy::Wait && !job.urgency.is_waited_for() =>
-            {
-                return Err(trouble);
-            }
-            Err(trouble) => return self.give_up(job, &source, &trouble, Kind::Segment),
-        };
-        let report = enhanced.report;
-        if let Some(reason) = report.fallback {
-            self.metrics.fallbacks.with_label_values(&[reason.label()]).inc();
-        }
-        self.tell_guard(job, segment, init, clear, &report);
-        let made_by: Arc<str> = match &report.made_by {
-            MadeBy::Model { id, .. } => id.as_str().into(),
-            MadeBy::Plain => "plain".into(),
-            MadeBy::Untouched => "untouched".into(),
-        };
-        let object = NewObject {
-            bytes: seal(cipher, enhanced.bytes).await?,
-            content_type,
-            kind: Kind::Segment,
-            validator: source.validator.clone(),
-            made_by,
-            fresh_for,
-            improve_after: is_improvable(&report, &job.wanted.token).then_some(freshness::IMPROVE_AFTER),
-            seconds: job.started.elapsed().as_secs_f64(),
-        };
-        let object = self.keep(job, object);
-        if let Some(Inlet(flow)) = &inlet {
-            flow.end(FlowEnd::Whole);
-        }
-        Ok((object, Outcome::Made))
-    }
-
-    async fn init(&self, job: &Job<'_>, map: &Map) -> Result<(Arc<Object>, Outcome), Trouble> {
-        let Ingredients { source, clear, cipher } = self.inputs.init(&job.wanted.site, map).await?;
-        let (spec, config) = (spec_of(&job.wanted.token), Arc::clone(&self.config));
-        // Opening an encoder for its parameter sets takes milliseconds.
-        let made = tokio::task::spawn_blocking(move || {
-            acuity_enhancer::enhanced_init(&clear, &spec, &config.enhancer)
-        })
-        .await;
-        let bytes = match made {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(error)) => return self.give_up(job, &source, &Trouble::Enhance(error), Kind::Init),
-            Err(_) => return self.give_up(job, &source, &Trouble::Flight(FlightError::Lost), Kind::Init),
-        };
-        let object = NewObject {
-            bytes: seal(cipher, bytes).await?,
-            content_type: MP4,
-            kind: Kind::Init,
-            validator: source.validator.clone(),
-            made_by: "init".into(),
-            fresh_for: freshness::of(source.max_age, job.playlist.ended),
-            improve_after: None,
-            seconds: job.started.elapsed().as_secs_f64(),
-        };
-        Ok((self.keep(job, object), Outcome::Made))
-    }
-
-    /// The end of the ladder: the source's bytes as they are, kept so briefly that a passing trouble passes.
-    fn give_up(
-        &self,
-        job: &Job<'_>,
-        source: &Source,
-        trouble: &Trouble,
-        kind: Kind,
-    ) -> Result<(Arc<Object>, Outcome), Trouble> {
-        self.metrics.fallbacks.with_label_values(&[trouble.label()]).inc();
-        tracing::warn!(path = %job.wanted.path_and_query, %trouble, "the source's bytes are served");
-        let mp4 = kind == Kind::Init || !job.playlist.maps.is_empty();
-        let object = NewObject {
-            bytes: source.bytes.clone(),
-            content_type: content_type(mp4, &source.bytes),
-            kind,
-            validator: source.validator.clone(),
-            made_by: SOURCE.into(),
-            fresh_for: freshness::OF_SOURCE_BYTES,
-            improve_after: None,
-            seconds: job.started.elapsed().as_secs_f64(),
-        };
-        Ok((self.keep(job, object), Outcome::SourceBytes))
-    }
-
-    fn keep(&self, job: &Job<'_>, object: NewObject) -> Arc<Object> {
-        let object = Arc::new(Object::new(object));
-        self.store.put(job.wanted.key, Arc::clone(&object));
-        object
-    }
-}
-
-/// Work ahead waits for its turn, unless and until somebody waits for it.
-async fn turn(line: Option<Place>, urgency: &Urgency) -> Option<OwnedSemaphorePermit> {
-    let place = line?;
-    tokio::select! {
-        biased;
-        () = urgency.waited_for() => None,
-        turn = place.turn() => turn,
     }
 }

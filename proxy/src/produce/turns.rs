@@ -12,7 +12,8 @@ use futures::FutureExt;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::unconstrained;
 
-/// So many pieces of work at one time.
+/// So many pieces of work at one time. Clones share the line.
+#[derive(Clone)]
 pub(super) struct Turns(Arc<Semaphore>);
 
 /// A place in the line.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use opentelemetry::trace::SpanContext;
 use tokio::sync::Notify;
 
 use crate::cache::key::ObjectKey;
@@ -30,6 +31,8 @@ pub(super) struct Waiting(Arc<Mutex<HashMap<ObjectKey, Weak<Asks>>>>);
 struct Asks {
     asks: Mutex<(u32, Vec<Ask>)>,
     changed: Notify,
+    /// The span that it is made in, where that is traced.
+    flight: Mutex<Option<SpanContext>>,
 }
 
 /// A place among those who wait for an object or make it.
@@ -66,6 +69,16 @@ impl Party {
         }
         drop(asks);
         self.asks.changed.notify_one();
+    }
+
+    /// It is made in this span.
+    pub(super) fn is_made_in(&self, span: Option<SpanContext>) {
+        *lock(&self.asks.flight) = span;
+    }
+
+    /// The span that it is made in, or was made in last.
+    pub(super) fn flight(&self) -> Option<SpanContext> {
+        lock(&self.asks.flight).clone()
     }
 
     /// Returns when somebody has asked since the last time, or before the first.

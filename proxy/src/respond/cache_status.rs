@@ -28,15 +28,17 @@ impl CacheStatus<'_> {
 
     fn member(&self) -> String {
         let mut member = String::from(match self.outcome {
-            Outcome::Hit => "acuity; hit",
+            Outcome::Hit | Outcome::Stored => "acuity; hit",
             Outcome::Revalidated => "acuity; hit; fwd=stale; fwd-status=304",
             Outcome::Stale => "acuity; hit; fwd=stale",
+            // The node that owns it, then this one.
+            Outcome::Node => "acuity-node, acuity; fwd=uri-miss; stored",
             Outcome::Made => "acuity; fwd=uri-miss; stored",
             Outcome::Joined => "acuity; fwd=uri-miss; stored; collapsed",
             Outcome::SourceBytes => "acuity; fwd=uri-miss",
             Outcome::Passed => "acuity; fwd=bypass",
             Outcome::OriginError => "acuity; fwd=miss",
-            Outcome::Local | Outcome::ClientGone => "acuity",
+            Outcome::Local | Outcome::ClientGone | Outcome::BrokeOff => "acuity",
         });
         if let Some(ttl) = self.ttl_seconds {
             member.push_str(&format!("; ttl={ttl}"));
@@ -64,6 +66,10 @@ mod tests {
             "acuity; hit; ttl=30; detail=\"generic-x2-s\""
         );
         assert_eq!(member(Outcome::Joined, None, None), "acuity; fwd=uri-miss; stored; collapsed");
+        assert_eq!(
+            member(Outcome::Node, Some(9), Some("m")),
+            "acuity-node, acuity; fwd=uri-miss; stored; ttl=9; detail=\"m\""
+        );
         assert_eq!(member(Outcome::Passed, None, None), "acuity; fwd=bypass");
         assert_eq!(member(Outcome::Hit, None, Some("a\"\r\nb")), "acuity; hit; detail=\"ab\"");
     }

@@ -14,6 +14,7 @@ pub mod cache_status;
 pub mod conditions;
 pub mod cors;
 pub mod encoding;
+pub mod inner;
 pub mod range;
 
 use std::sync::Arc;
@@ -272,6 +273,7 @@ pub fn message(request: &HeaderMap, status: StatusCode, words: &str, kind: Kind,
 pub fn origin_fault(request: &HeaderMap, status: StatusCode, kind: Kind) -> Answer {
     let words = match status {
         StatusCode::GATEWAY_TIMEOUT => "the origin did not answer in time",
+        StatusCode::SERVICE_UNAVAILABLE => "the origin has as much to do as it may",
         _ => "the origin cannot be reached",
     };
     message(request, status, words, kind, Outcome::OriginError)

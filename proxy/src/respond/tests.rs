@@ -7,6 +7,7 @@ use http::HeaderName;
 use http::header::{CONTENT_LENGTH, IF_NONE_MATCH, IF_RANGE};
 
 use super::*;
+use crate::cache::purge::Named;
 use crate::cache::store::NewObject;
 use crate::origin::Validator;
 
@@ -20,11 +21,13 @@ fn segment() -> Object {
         bytes,
         content_type: "video/mp2t",
         kind: Kind::Segment,
+        named: Named { site: "".into(), path_and_query: "/a".into(), clusters: Vec::new() },
         validator: Validator::default(),
         made_by: "generic-x2-s".into(),
         fresh_for: Duration::from_secs(60),
         improve_after: None,
         seconds: 0.5,
+        private: false,
     })
 }
 

@@ -43,7 +43,7 @@ async fn answer_without(state: &State, request: Request<Body>) -> Response<Body>
             headers: request.headers().clone(),
             at: Instant::now(),
         });
-        (inner.files.get(&path).cloned(), inner.folders.clone(), inner.faults.get(&path).cloned())
+        (inner.files.get(&path).cloned(), inner.folders.clone(), inner.fault_of(&path))
     };
     if request.method() == Method::OPTIONS {
         return respond(

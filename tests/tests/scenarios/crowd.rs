@@ -7,6 +7,7 @@ use acuity_tests::origin::Fault;
 use acuity_tests::player::Player;
 use futures::future::join_all;
 
+use crate::depot::until;
 use crate::kit::{one_rendition, open_enhanced, segment_url, serve, serve_at_leisure};
 
 #[tokio::test]
@@ -24,7 +25,8 @@ async fn fifty_clients_for_one_cold_segment_cause_one_enhancement() {
     assert!(bodies.iter().all(|body| *body == bodies[0]), "everyone gets the same bytes");
 
     assert_eq!(world.origin.fetches("/vod/180p/001.ts"), 1, "one origin fetch");
-    let metrics = world.edge.metrics().await.unwrap();
+    // Requests are counted when they are over, a moment after their answer.
+    let metrics = until(&world.edge, "acuity_requests_total", &[("kind", "segment")], 50.0).await;
     assert_eq!(
         metrics.sum("acuity_enhancer_segments_total", &[]),
         1.0,

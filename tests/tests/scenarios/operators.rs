@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use acuity_tests::clips;
+use acuity_tests::origin::Fault;
 use acuity_tests::player::Player;
 use acuity_tests::world::{binary, world};
 
@@ -40,10 +41,41 @@ async fn health_and_metrics_tell_what_was_done() {
     ] {
         assert!(metrics.has(name), "{name} is missing\n{}", metrics.text());
     }
-    assert!(
-        !metrics.text().contains("000.ts") && !metrics.text().contains("127.0.0.1"),
-        "labels are bounded"
-    );
+    // Only what the configuration names is a label.
+    let text = metrics.text().replace(&format!("origin=\"{}\"", world.origin.url("")), "");
+    assert!(!text.contains("000.ts") && !text.contains("127.0.0.1"), "labels are bounded: {text}");
+}
+
+#[tokio::test]
+async fn what_players_suffer_is_counted() {
+    let world = serve_at_leisure(&clips::vod_ts().await.unwrap()).await;
+    let (path, player) = ("/vod/180p/000.ts", Player::new().unwrap());
+    let url = world.edge.url(path);
+    world.origin.fault(path, Fault::Status(503));
+    assert_eq!(player.get(&url).await.unwrap().status, 503);
+    world.origin.fault(path, Fault::CutConnection { after_bytes: 1000 });
+    assert!(player.get(&url).await.is_err(), "it has a begin and no end");
+    world.origin.heal(path);
+    player.get_ok(&url, &[]).await.unwrap();
+    // a request is counted when it is over, which is a moment after the player has what there is of the answer
+    let mut metrics = world.edge.metrics().await.unwrap();
+    for _ in 0..50 {
+        if metrics.sum("acuity_request_seconds_count", &[("kind", "pass")]) >= 3.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        metrics = world.edge.metrics().await.unwrap();
+    }
+    let pass = |name, key, value| metrics.sum(name, &[("kind", "pass"), (key, value)]);
+    assert_eq!(pass("acuity_responses_total", "status", "5xx"), 1.0, "{}", metrics.text());
+    assert_eq!(pass("acuity_responses_total", "by", "edge"), 1.0, "what broke off had begun well");
+    assert_eq!(pass("acuity_requests_total", "outcome", "origin_error"), 1.0);
+    assert_eq!(pass("acuity_requests_total", "outcome", "broke_off"), 1.0);
+    assert_eq!(pass("acuity_requests_total", "outcome", "passed"), 1.0);
+    assert_eq!(pass("acuity_first_byte_seconds_count", "cached", "no"), 3.0, "each answer began");
+    for name in ["process_cpu_seconds_total", "process_open_fds", "process_max_fds"] {
+        assert!(metrics.sum(name, &[]) > 0.0, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -109,4 +141,108 @@ fn the_command_line_explains_itself() {
     let (code, told) = run(&["check", "--config", "/no/such/file.toml"]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("/no/such/file.toml"), "{told}");
+}
+
+/// A token of its own file, shown to nobody by the edge.
+fn token(folder: &std::path::Path, mode: u32) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = folder.join(format!("token-{mode:o}"));
+    std::fs::write(&file, "a token of 24 characters\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    format!("{:?}", file.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn operators_show_their_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = world().route("cluster", "\"plain\"").set("admin.token_file", token(folder.path(), 0o640));
+    let edge = told.start_before("http://127.0.0.1:1").await.unwrap();
+    let player = Player::new().unwrap();
+    let ask = async |path: &str, authorization: Option<&str>| {
+        let headers: Vec<(&str, &str)> =
+            authorization.iter().map(|value| ("authorization", *value)).collect();
+        let url = format!("{}{path}", edge.admin);
+        player.request(reqwest::Method::GET, &url, &headers).await.unwrap()
+    };
+    for wrong in [
+        None,
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Bearer a token of 24 character"),
+        Some("Bearer a token of 24 characters!"),
+        Some("Basic a token of 24 characters"),
+        Some("a token of 24 characters"),
+    ] {
+        let answer = ask("/metrics", wrong).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("www-authenticate").as_str()),
+            (401, "Bearer"),
+            "{wrong:?}"
+        );
+        assert!(!answer.text().contains("acuity_"), "{wrong:?}");
+    }
+    assert_eq!(ask("/nothing", None).await.status, 401, "not even what there is");
+    assert_eq!(
+        (ask("/livez", None).await.status.as_u16(), ask("/readyz", None).await.status.as_u16()),
+        (200, 200)
+    );
+    let metrics = ask("/metrics", Some("bearer a token of 24 characters")).await;
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.text().contains("acuity_admin_refusals_total 8"), "{}", metrics.text());
+}
+
+#[tokio::test]
+async fn commands_show_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let quoted = token(folder.path(), 0o640);
+    let told = world().route("cluster", "\"plain\"").set("admin.token_file", &quoted);
+    let edge = told.start_before("http://127.0.0.1:1").await.unwrap();
+    let admin = edge.admin.trim_start_matches("http://").to_owned();
+    let file = quoted.trim_matches('"').to_owned();
+    let other = folder.path().join("other");
+    std::fs::copy(&file, &other).unwrap();
+    std::fs::write(&other, "a token of some other edge").unwrap();
+    let open = token(folder.path(), 0o644);
+    let purge = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut command = Command::new(binary().unwrap());
+        command.env_remove("ACUITY_ADMIN_TOKEN_FILE").envs(environment.iter().copied());
+        let output = command.args(["purge", "--all", "--admin", &admin]).args(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!told.contains("a token of"), "{told}");
+        (output.status.code(), told)
+    };
+    for (arguments, code, words) in [
+        (&[][..], 1, "--token-file"),
+        (&["--token-file", other.to_str().unwrap()], 1, "does not take the token"),
+        (&["--token-file", open.trim_matches('"')], 1, "chmod o-rw"),
+        (&["--token-file", "/no/such/file"], 1, "cannot be read"),
+        (&["--token-file", &file], 0, "\"objects\": 0"),
+    ] {
+        let (ended, told) = purge(arguments, &[]);
+        assert!(ended == Some(code) && told.contains(words), "{arguments:?}: {ended:?} {told}");
+    }
+    let (ended, told) = purge(&[], &[("ACUITY_ADMIN_TOKEN_FILE", &file)]);
+    assert_eq!(ended, Some(0), "{told}");
+}
+
+#[tokio::test]
+async fn who_exposes_the_operators_address_has_to_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |settings: &str| {
+        let file = folder.path().join("acuity.toml");
+        let route = "[[route]]\norigin = \"http://127.0.0.1:1\"\ncluster = \"plain\"\n";
+        std::fs::write(&file, format!("{settings}\n{route}")).unwrap();
+        let binary = acuity_tests::world::binary().unwrap();
+        let run = std::process::Command::new(binary).args(["check", "--config"]).arg(file).output().unwrap();
+        (run.status.success(), String::from_utf8_lossy(&run.stderr).into_owned())
+    };
+    let exposed = "[admin]\nlisten = \"0.0.0.0:9090\"\n";
+    let (good, said) = run(exposed);
+    assert!(!good && said.contains("admin.listen") && said.contains("token_file"), "{said}");
+    let (good, said) = run(&format!("{exposed}unprotected = true"));
+    assert!(good, "{said}");
+    let (good, said) = run(&format!("{exposed}token_file = {}", token(folder.path(), 0o600)));
+    assert!(good, "{said}");
+    let (good, said) = run(&format!("[admin]\ntoken_file = {}", token(folder.path(), 0o644)));
+    assert!(!good && said.contains("open to every user") && !said.contains("a token of 24"), "{said}");
 }

@@ -2,6 +2,7 @@
 //! every other box and every other track's bytes are copied.
 
 mod boxes;
+mod entries;
 mod entry;
 mod fragment;
 mod groups;
@@ -14,7 +15,7 @@ pub(super) mod splice;
 
 use bytes::Bytes;
 
-use super::{AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack};
+use super::{AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, Slots, VideoCodec, VideoTrack};
 use crate::h264::{length_prefixed_nals, nal, nal_type};
 use boxes::BoxSpan;
 use fragment::Fragments;
@@ -96,9 +97,9 @@ impl Fmp4Segment {
         &self.other
     }
 
-    /// What puts new units in, as many as there are samples.
-    pub(super) fn splicer(&self) -> splice::Splicer<'_> {
-        splice::Splicer::new(self)
+    /// What puts new units in, as many as there are samples or as `slots` says.
+    pub(super) fn splicer<'a>(&'a self, slots: Option<&'a Slots>) -> splice::Splicer<'a> {
+        splice::Splicer::new(self, slots)
     }
 
     pub(super) fn bytes(&self) -> &Bytes {
@@ -118,7 +119,8 @@ fn units(segment: &Bytes, fragments: &Fragments, length_size: u8) -> Vec<AccessU
             };
             let random_access =
                 length_prefixed_nals(&data, length_size).any(|body| nal_type(body) == nal::IDR_SLICE);
-            AccessUnit { data, pts: sample.pts, dts: sample.dts, random_access }
+            let duration = Some(i64::from(sample.duration));
+            AccessUnit { data, pts: sample.pts, dts: sample.dts, duration, random_access }
         })
         .collect()
 }

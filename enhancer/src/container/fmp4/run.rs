@@ -1,4 +1,4 @@
-//! Rewritten track runs of the video: the same samples at the same times with other sizes, flags and places.
+//! Rewritten track runs of the video: other samples with sizes, flags and places of their own, at the same times or more closely.
 
 use super::ContainerError;
 use super::boxes::{BoxSpan, write};
@@ -20,15 +20,21 @@ pub(super) struct Entry {
 }
 
 /// Writes the run; its data offset is left 0, and the place of that field in `out` is given back. Durations
-/// are written where the source wrote them; the rest of the defaults is overruled sample by sample.
-pub(super) fn write_run(out: &mut Vec<u8>, source: &Run, entries: &[Entry]) -> Result<usize, ContainerError> {
+/// are written where the source wrote them, or if they are `timed` otherwise; the rest of the defaults is overruled sample by
+/// sample.
+pub(super) fn write_run(
+    out: &mut Vec<u8>,
+    source: &Run,
+    entries: &[Entry],
+    timed: bool,
+) -> Result<usize, ContainerError> {
     let fault = |what| source.span.fault(what);
     let shifts = entries.iter().any(|entry| entry.offset != 0) || source.flags & SAMPLE_OFFSET != 0;
     let negative = entries.iter().any(|entry| entry.offset < 0);
     // version 1 has signed offsets; a run stays in the version it was in unless it cannot
     let version = if negative { 1 } else { source.version };
     let flags = DATA_OFFSET
-        | source.flags & SAMPLE_DURATION
+        | if timed { SAMPLE_DURATION } else { source.flags & SAMPLE_DURATION }
         | SAMPLE_SIZE
         | SAMPLE_FLAGS
         | if shifts { SAMPLE_OFFSET } else { 0 };

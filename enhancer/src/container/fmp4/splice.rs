@@ -2,20 +2,21 @@
 //!
 //! First every box that changes its size is written with its positions left open, then the layout of the
 //! result is known, then the positions are filled in. Runs, fragments, decode times and durations stay one
-//! for one; tables that describe the old samples (`sdtp`, `subs`, sample groups) go, as do indexes of the
+//! for one, or each sample's duration is parted among the pictures that take its place; tables that describe the old samples (`sdtp`, `subs`, sample groups) go, as do indexes of the
 //! whole file (`mfra`, `ssix`).
 
 use std::collections::VecDeque;
 
 use super::boxes::{BoxSpan, children, write};
+use super::entries::{Entries, pictures};
 use super::fragment::{BASE_DATA_OFFSET, BASE_IS_MOOF, Base, DATA_OFFSET, Fragment, Run, TrackFragment};
 use super::groups::{self, Group};
 use super::layout::Layout;
-use super::run::{Entry, write_run};
+use super::run::write_run;
 use super::{Fmp4Segment, movie, sidx};
 use crate::container::bytes::put;
-use crate::container::{ContainerError, EncodedUnit};
-use crate::h264::{SpsFacts, annex_b_nals, annex_b_to_length_prefixed, nal, nal_type};
+use crate::container::{ContainerError, EncodedUnit, Slots};
+use crate::h264::{SpsFacts, annex_b_nals, nal, nal_type};
 
 /// A data offset to be filled in.
 struct OpenOffset {
@@ -52,6 +53,7 @@ struct OpenFragment {
 #[derive(Debug)]
 pub(crate) struct Splicer<'a> {
     segment: &'a Fmp4Segment,
+    slots: Option<&'a Slots>,
     /// Presentation times of the whole segment, ascending.
     presentation: Vec<i64>,
     /// What is not written yet.
@@ -61,11 +63,14 @@ pub(crate) struct Splicer<'a> {
 }
 
 impl<'a> Splicer<'a> {
-    pub(super) fn new(segment: &'a Fmp4Segment) -> Self {
+    pub(super) fn new(segment: &'a Fmp4Segment, slots: Option<&'a Slots>) -> Self {
         let samples = &segment.fragments.samples;
-        let mut presentation: Vec<i64> = samples.iter().map(|sample| sample.pts).collect();
+        let mut presentation: Vec<i64> = match slots {
+            Some(slots) => slots.all().iter().map(|slot| slot.pts).collect(),
+            None => samples.iter().map(|sample| sample.pts).collect(),
+        };
         presentation.sort_unstable();
-        Self { segment, presentation, groups: groups::of(segment).into(), units: Vec::new() }
+        Self { segment, slots, presentation, groups: groups::of(segment).into(), units: Vec::new() }
     }
 
     /// The next unit. `out` gets the parts of the segment that are complete with it.
@@ -81,10 +86,12 @@ impl<'a> Splicer<'a> {
 
     fn advance(&mut self, out: &mut Vec<u8>) -> Result<(), ContainerError> {
         while let Some(group) = self.groups.front()
-            && group.samples.len() <= self.units.len()
+            && let needed = pictures(self.slots, group.samples.clone()).len()
+            && needed <= self.units.len()
         {
-            let later = self.units.split_off(group.samples.len());
-            out.extend(splice(self.segment, group, &self.presentation, &self.units)?);
+            let later = self.units.split_off(needed);
+            let entries = Entries::new(self.segment, group, self.slots, &self.presentation, &self.units)?;
+            out.extend(splice(self.segment, group, entries, &self.units)?);
             self.units = later;
             self.groups.pop_front();
         }
@@ -92,23 +99,20 @@ impl<'a> Splicer<'a> {
     }
 }
 
-/// `units` are as many as the group's samples.
+/// `entries` are of `units`, all of the group's.
 fn splice(
     segment: &Fmp4Segment,
     group: &Group,
-    presentation: &[i64],
+    mut entries: Entries<'_>,
     units: &[EncodedUnit],
 ) -> Result<Vec<u8>, ContainerError> {
     let source: &[u8] = &segment.bytes;
     let samples = &segment.fragments.samples;
-    let payloads = payloads(group.samples.start, units, segment.in_band)?;
-    let entries = entries(segment, group, presentation, &payloads, units);
 
     // samples in the order of their bytes, which need not be that of their times
     let mut by_place: Vec<usize> = group.samples.clone().collect();
     by_place.sort_by_key(|index| samples.get(*index).map(|sample| (sample.bytes.start, sample.bytes.end)));
     let mut by_place = by_place.into_iter().peekable();
-    let mut payloads: Vec<Option<Vec<u8>>> = payloads.into_iter().map(Some).collect();
 
     let mut layout = Layout::beginning_at(group.bytes.start);
     let mut sample_pieces = vec![0usize; group.samples.end];
@@ -138,10 +142,7 @@ fn splice(
                     if place.start < layout.old_end() {
                         return Err(span.fault("video samples overlap or lie outside the media data"));
                     }
-                    let payload = payloads
-                        .get_mut(index - group.samples.start)
-                        .and_then(Option::take)
-                        .unwrap_or_default();
+                    let payload = entries.take(index);
                     if let Some(piece) = sample_pieces.get_mut(index) {
                         *piece = layout.replace(place, payload);
                     }
@@ -186,53 +187,12 @@ fn splice(
     Ok(layout.write(source))
 }
 
-/// Samples as MP4 wants them: lengths of four bytes, no delimiters, and no parameter sets where the sample
-/// entry has them.
-fn payloads(first: usize, units: &[EncodedUnit], in_band: bool) -> Result<Vec<Vec<u8>>, ContainerError> {
-    units
-        .iter()
-        .enumerate()
-        .map(|(index, unit)| {
-            annex_b_to_length_prefixed(&unit.data, |kind| match kind {
-                nal::AUD => false,
-                nal::SPS | nal::PPS | nal::SPS_EXTENSION => in_band,
-                _ => true,
-            })
-            .filter(|bytes| u32::try_from(bytes.len()).is_ok())
-            .ok_or(ContainerError::BadUnit { index: first + index, what: "larger than 4 GiB" })
-        })
-        .collect()
-}
-
-/// What the runs will say of each sample: the i-th presentation time, at its own decode time.
-/// Samples of other parts have empty entries, so that indexes are the segment's.
-fn entries(
-    segment: &Fmp4Segment,
-    group: &Group,
-    presentation: &[i64],
-    payloads: &[Vec<u8>],
-    units: &[EncodedUnit],
-) -> Vec<Entry> {
-    let samples = segment.fragments.samples.get(group.samples.clone()).unwrap_or_default();
-    let own = samples
-        .iter()
-        .zip(presentation.get(group.samples.clone()).unwrap_or_default())
-        .zip(payloads.iter().zip(units))
-        .map(|((sample, pts), (payload, unit))| Entry {
-            duration: sample.duration,
-            size: payload.len() as u32, // checked by `payloads`
-            keyframe: unit.keyframe,
-            offset: pts - sample.dts,
-        });
-    std::iter::repeat_n(Entry::default(), group.samples.start).chain(own).collect()
-}
-
 /// The samples of a run must still follow each other without a gap. They do unless the runs of the source
 /// share places.
 fn check_runs(
     segment: &Fmp4Segment,
     group: &Group,
-    entries: &[Entry],
+    entries: &Entries<'_>,
     sample_pieces: &[usize],
     layout: &Layout,
 ) -> Result<(), ContainerError> {
@@ -240,10 +200,9 @@ fn check_runs(
     let tracks = list.iter().flat_map(|moof| &moof.tracks).filter(|track| track.is_video);
     for run in tracks.flat_map(|track| &track.runs) {
         let pieces = sample_pieces.get(run.samples.clone()).unwrap_or_default();
-        let entries = entries.get(run.samples.clone()).unwrap_or_default();
-        for (pair, entry) in pieces.windows(2).zip(entries) {
+        for (pair, sample) in pieces.windows(2).zip(run.samples.clone()) {
             let starts: Vec<usize> = pair.iter().map(|piece| layout.start_of(*piece)).collect();
-            if starts.first().map(|start| start + entry.size as usize) != starts.get(1).copied() {
+            if starts.first().map(|start| start + entries.bytes_of(sample)) != starts.get(1).copied() {
                 return Err(run.span.fault("the samples of this run share their place with others"));
             }
         }
@@ -285,10 +244,10 @@ fn own_movie(source: &[u8], movie: &BoxSpan, units: &[EncodedUnit]) -> Result<Ve
 fn rewrite_fragment(
     source: &[u8],
     fragment: &Fragment,
-    entries: &[Entry],
+    entries: &Entries<'_>,
 ) -> Result<(Vec<u8>, OpenFragment), ContainerError> {
     let mut open = OpenFragment { piece: 0, offsets: Vec::new() };
-    let mut out = Vec::with_capacity(fragment.span.end - fragment.span.start + entries.len() * 16);
+    let mut out = Vec::with_capacity(fragment.span.end - fragment.span.start);
     let mut tracks = fragment.tracks.iter();
     let mut end_before = fragment.span.start;
     write(&mut out, &fragment.span, |out| {
@@ -315,7 +274,7 @@ fn rewrite_track(
     source: &[u8],
     track: &TrackFragment,
     base: OpenBase,
-    entries: &[Entry],
+    entries: &Entries<'_>,
     open: &mut OpenFragment,
 ) -> Result<(), ContainerError> {
     if track.has_offsets && !track.is_video {
@@ -349,12 +308,12 @@ fn copy_run(
     track: &TrackFragment,
     run: &Run,
     base: OpenBase,
-    entries: &[Entry],
+    entries: &Entries<'_>,
 ) -> Result<Option<OpenOffset>, ContainerError> {
     let data_at = usize::try_from(run.data_at).unwrap_or(usize::MAX);
     if track.is_video {
-        let own = entries.get(run.samples.clone()).unwrap_or_default();
-        let field_at = write_run(out, run, own)?;
+        let own = entries.of(run.samples.clone());
+        let field_at = write_run(out, run, own, entries.states_durations())?;
         let target = if own.is_empty() { Target::Old(data_at) } else { Target::Sample(run.samples.start) };
         return Ok(Some(OpenOffset { field_at, base, target }));
     }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::{AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, VideoCodec, VideoTrack};
+use super::{AccessUnit, ContainerError, Framing, OtherFacts, ParameterSets, Slots, VideoCodec, VideoTrack};
 use crate::h264::{annex_b_nals, nal, nal_type};
 use packet::{Header, PACKET_BYTES, packets};
 use psi::{Program, Stream};
@@ -113,6 +113,7 @@ impl TsSegment {
                 },
                 pts,
                 dts,
+                duration: None,
                 random_access: unit.random_access,
             })
             .collect();
@@ -134,10 +135,10 @@ impl TsSegment {
         &self.other
     }
 
-    /// What puts new units in, as many as there are; `None` where there is no video to replace.
-    pub(super) fn splicer(&self) -> Option<splice::Splicer<'_>> {
+    /// What puts new units in, as many as there are or as `slots` says; `None` where there is no video to replace.
+    pub(super) fn splicer(&self, slots: Option<&Slots>) -> Option<splice::Splicer<'_>> {
         let (video, plan) = (self.video.as_ref()?, self.plan.as_ref()?);
-        Some(splice::Splicer::new(&self.bytes, video, plan))
+        Some(splice::Splicer::new(&self.bytes, video, plan, slots))
     }
 
     pub(super) fn bytes(&self) -> &Bytes {

@@ -12,12 +12,13 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::iter::repeat_n;
 
 use super::packet::{Adaptation, Header, PACKET_BYTES, PacketWriter, packets};
 use super::psi::Patch;
 use super::{Plan, pes};
 use crate::container::bytes::put;
-use crate::container::{EncodedUnit, VideoTrack};
+use crate::container::{EncodedUnit, Slots, VideoTrack};
 use crate::h264::{START_CODE, annex_b_nals, nal, nal_type};
 
 /// Access unit delimiter that allows every slice type (primary_pic_type 7): transport streams must have one
@@ -44,6 +45,9 @@ pub(crate) struct Splicer<'a> {
     plan: &'a Plan,
     /// Presentation and decode times, for each unit.
     times: Vec<(i64, i64)>,
+    /// For each unit the offset of the packet whose place it takes; ascending. Units between two of the source's stand behind
+    /// the first of these.
+    places: Vec<usize>,
     writer: PacketWriter,
     /// Offsets of the packets that carried the old video, ascending, and how many of them are dealt with.
     old_packets: Vec<usize>,
@@ -61,7 +65,7 @@ pub(crate) struct Splicer<'a> {
 }
 
 impl<'a> Splicer<'a> {
-    pub(super) fn new(source: &'a [u8], video: &VideoTrack, plan: &'a Plan) -> Self {
+    pub(super) fn new(source: &'a [u8], video: &VideoTrack, plan: &'a Plan, slots: Option<&Slots>) -> Self {
         let mut end_of_packets = 0;
         let mut old_packets = Vec::new();
         for (at, packet) in packets(source) {
@@ -70,10 +74,23 @@ impl<'a> Splicer<'a> {
                 old_packets.push(at);
             }
         }
+        let (times, places) = match slots {
+            None => {
+                let times = video.presentation_times().into_iter().zip(video.decode_times());
+                (times.collect(), plan.places.clone())
+            }
+            Some(slots) => {
+                let counts = (0..slots.units()).map(|unit| slots.of(unit..unit + 1).len());
+                let places = plan.places.iter().zip(counts);
+                let times = slots.all().iter().map(|slot| (slot.pts, slot.dts));
+                (times.collect(), places.flat_map(|(place, count)| repeat_n(*place, count)).collect())
+            }
+        };
         Self {
             source: Cow::Borrowed(source),
             plan,
-            times: video.presentation_times().into_iter().zip(video.decode_times()).collect(),
+            times,
+            places,
             writer: PacketWriter::new(plan.pid, plan.counters.0),
             old_packets,
             done: 0,
@@ -118,7 +135,7 @@ impl<'a> Splicer<'a> {
 
     fn advance(&mut self, out: &mut Vec<u8>) {
         while let Some(&at) = self.old_packets.get(self.done) {
-            let is_due = self.plan.places.get(self.written).is_some_and(|place| *place <= at);
+            let is_due = self.places.get(self.written).is_some_and(|place| *place <= at);
             if is_due || !self.took_place {
                 out.extend_from_slice(self.source.get(self.copied..at).unwrap_or_default());
                 self.copied = self.copied.max(at);
@@ -146,8 +163,8 @@ impl<'a> Splicer<'a> {
 
     /// `None` for a unit too many, which the caller has ruled out.
     fn prepare(&self, unit: &EncodedUnit) -> Option<Pending> {
-        let (place, &(pts, dts)) = (*self.plan.places.get(self.given)?, self.times.get(self.given)?);
-        let before = self.given.checked_sub(1).and_then(|before| self.plan.places.get(before));
+        let (place, &(pts, dts)) = (*self.places.get(self.given)?, self.times.get(self.given)?);
+        let before = self.given.checked_sub(1).and_then(|before| self.places.get(before));
         let packet = self.source.get(place..).and_then(|rest| rest.first_chunk::<PACKET_BYTES>());
         // of two units in one packet only the first inherits its clock
         let adaptation = match packet {

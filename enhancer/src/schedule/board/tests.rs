@@ -16,7 +16,8 @@ impl World {
     }
 
     fn offer(&mut self, name: &'static str, priority: Priority, left: f64) -> Demand {
-        let (demand, need) = (Demand::default(), Need { plain_seconds: 1.0, quickest_seconds: 2.0 });
+        let (demand, need) =
+            (Demand::default(), Need { likely_seconds: 1.0, plain_seconds: 1.0, quickest_seconds: 2.0 });
         let deadline = Some(self.now + Duration::from_secs_f64(left));
         let standing = Standing { priority, deadline, demand: demand.clone(), need };
         assert!(matches!(self.board.offer(name, standing, self.now), Offered::Taken));
@@ -33,7 +34,7 @@ impl World {
     fn decide(&mut self, lane: usize) -> Verdict {
         let forecast = |seconds| Forecast { seconds, spread: 0.0, is_learned: true };
         let tiers = [2.0, 4.0].map(|seconds| Tier { forecast: forecast(seconds), at_hand: true });
-        let facts = Facts { tiers: &tiers, plain: forecast(1.0), media_seconds: 8.0 };
+        let facts = Facts { tiers: &tiers, plain: forecast(1.0), stopped: forecast(1.0), media_seconds: 8.0 };
         self.board.decide(lane, &facts, self.now)
     }
 }

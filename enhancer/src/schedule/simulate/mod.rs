@@ -57,6 +57,8 @@ enum Policy {
     Board,
     /// Always plainly, in the board's order: what could be in time at all.
     Plain,
+    /// By the board, and who asks has something else to give.
+    OrElse,
 }
 
 /// What came of a segment.
@@ -70,6 +72,8 @@ struct Outcome {
     by_network: f64,
     times_made: u32,
     dropped: u32,
+    /// When it was refused for the sake of what can be in time.
+    refused: Option<f64>,
     why: Option<Why>,
 }
 
@@ -118,6 +122,7 @@ fn run(machine: &Machine, wanted: &[Wanted], policy: Policy) -> (Vec<Outcome>, f
         demands: wanted
             .iter()
             .map(|w| Demand::new(w.stream, seconds(w.media), w.haste, w.audience))
+            .map(|demand| if policy == Policy::OrElse { demand.or_else() } else { demand })
             .collect(),
         // The last is the spare one.
         lanes: (0..=machine.lanes).map(|_| None).collect(),
@@ -171,16 +176,21 @@ impl World<'_> {
     fn standing(&self, id: usize) -> Standing {
         let wanted = &self.wanted[id];
         let pixels = (wanted.pictures * wanted.picture_pixels as f64) as u64;
-        let of = |what: &str| {
+        let at = |what: &str, z: f64| {
             let forecast = self.book.forecast(what, wanted.picture_pixels, pixels, self.machine.lanes);
-            forecast.map_or(0.0, |forecast| forecast.at(z_of(CONFIDENCE)))
+            forecast.map_or(0.0, |forecast| forecast.at(z))
         };
+        let of = |what: &str| at(what, z_of(CONFIDENCE));
         let (priority, by) = match (wanted.ahead_by, wanted.asked) {
             (Some(by), asked) if asked.is_none_or(|(asked, _)| asked > self.now) => (Priority::Ahead, by),
             (_, Some((_, by))) => (Priority::Viewer, by),
             (by, None) => (Priority::Ahead, by.unwrap_or(self.now)),
         };
-        let need = Need { plain_seconds: of(PLAIN), quickest_seconds: of("0").max(of(PLAIN)) };
+        let need = Need {
+            likely_seconds: at(PLAIN, 0.0),
+            plain_seconds: of(PLAIN),
+            quickest_seconds: of("0").max(of(PLAIN)),
+        };
         Standing { priority, deadline: Some(self.at(by)), demand: self.demands[id].clone(), need }
     }
 
@@ -191,6 +201,13 @@ impl World<'_> {
             Offered::Displaced((other, _)) | Offered::Refused((other, _)) => {
                 self.outcomes[other].dropped += 1
             }
+        }
+        self.shed();
+    }
+
+    fn shed(&mut self) {
+        for (id, _) in self.board.shed(self.at(self.now)) {
+            self.outcomes[id].refused = Some(self.now);
         }
     }
 
@@ -214,6 +231,7 @@ impl World<'_> {
     }
 
     fn take(&mut self, lane: usize) {
+        self.shed();
         let now = self.at(self.now);
         let is_spare = lane == self.machine.lanes;
         let taken = if is_spare {
@@ -231,7 +249,7 @@ impl World<'_> {
         let tiers: Vec<Tier> = (0..places)
             .filter_map(|place| Some(Tier { forecast: of(&place.to_string())?, at_hand: true }))
             .collect();
-        let facts = Facts { tiers: &tiers, plain, media_seconds: wanted.media };
+        let facts = Facts { tiers: &tiers, plain, stopped: plain, media_seconds: wanted.media };
         let verdict = self.board.decide(lane, &facts, now);
         if verdict.why == Why::Deadline {
             self.book.relax(&verdict.choice.next_better().to_string());

@@ -119,11 +119,13 @@ def _quantise(options):
 
 def _cost(options):
     from .. import catalogue, evaluate
+    from ..interpolate import publish as interpolation
 
     entries = catalogue.read(options.zoo / "catalogue.toml")
     for entry in entries:
         data = (options.zoo / entry["file"]).read_bytes()
-        milliseconds = evaluate.milliseconds_per_frame(data, options.threads, options.runs)
+        timed = evaluate if catalogue.task_of(entry) == catalogue.UPSCALE else interpolation
+        milliseconds = timed.milliseconds_per_frame(data, options.threads, options.runs)
         entry["measured"].update({"ms_per_frame": round(milliseconds, 1), "machine": evaluate.machine(options.threads)})
         print(f"{entry['id']}: {milliseconds:.1f} ms a frame of 640x360, {evaluate.machine(options.threads)}")
         if "int8" in entry:

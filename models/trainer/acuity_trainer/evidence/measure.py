@@ -199,6 +199,8 @@ def read_costs(folder, zoo):
     """Takes the milliseconds a frame over from the zoo's catalogue, at the low size they were timed with."""
     table = rows.Table(rows.COST, folder)
     for entry in catalogue.read(Path(zoo) / "catalogue.toml"):
+        if catalogue.task_of(entry) != catalogue.UPSCALE:
+            continue
         measured = entry["measured"]
         key = {"tier": entry["tier"], "scale": entry["scale"], "machine": measured["machine"]}
         known = table.get(**key)

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use acuity_config::{Config, EnhancerConfig};
 use acuity_enhancer::SourceInfo;
+use acuity_playlist::media::{Map, MediaPlaylist};
+use acuity_playlist::multivariant::{DeclaredVideo, Multivariant, Resolution};
+use acuity_playlist::uri::path_and_query_of;
 use bytes::Bytes;
 use prometheus::Registry;
 use tokio::runtime::Runtime;
 use url::Url;
 
 use crate::cli::Failure;
-use crate::hls::media::{Map, MediaPlaylist};
-use crate::hls::multivariant::{DeclaredVideo, Multivariant, Resolution};
-use crate::hls::uri::path_and_query_of;
 use crate::inputs::Inputs;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
@@ -79,6 +79,13 @@ impl Rendition {
         self.playlist.segments.get(at).is_none_or(|segment| segment.gap)
     }
 
+    /// Whether the last picture of a segment leads over to the first of the next.
+    pub(super) fn leads_over(&self, at: usize) -> bool {
+        let segments = &self.playlist.segments;
+        let pair = segments.get(at).zip(segments.get(at + 1));
+        pair.is_some_and(|(own, next)| own.discontinuity_sequence == next.discontinuity_sequence && !next.gap)
+    }
+
     /// The clear bytes of a segment.
     pub(super) fn segment(&self, at: usize) -> Result<Bytes, Failure> {
         self.runtime.block_on(clear(&self.inputs, &self.site, &self.playlist, at))
@@ -101,12 +108,12 @@ impl Rendition {
             .ok_or_else(|| Failure::fault("the frame rate cannot be told from the first segment"))
     }
 
-    /// The rate the edge would choose for a variant of which nothing but the first segment is known.
-    pub(super) fn video_kbps(&self, scale: u32) -> u32 {
+    /// The rate the edge would choose for a variant of which nothing but the first segment is known, at `frame_rate_milli`.
+    pub(super) fn video_kbps(&self, scale: u32, frame_rate_milli: u32) -> u32 {
         let info = &self.facts;
         let resolution = Resolution { width: info.width * scale, height: info.height * scale };
         let facts = facts(&self.playlist, info);
-        video_rate_cap_kbps(resolution, info.frame_rate_milli.unwrap_or(30_000), None, None, &facts)
+        video_rate_cap_kbps(resolution, frame_rate_milli, None, None, &facts)
     }
 }
 
@@ -136,7 +143,7 @@ async fn media_playlist(
 
 /// The H.264 variant of at most 540 lines with the highest bandwidth.
 fn best_variant(playlist: &Multivariant) -> Result<String, Failure> {
-    let suits = |variant: &&crate::hls::multivariant::Variant| {
+    let suits = |variant: &&acuity_playlist::multivariant::Variant| {
         let h264 = matches!(variant.declared_video(), DeclaredVideo::H264 | DeclaredVideo::Unknown);
         h264 && variant.resolution.is_none_or(|size| size.height <= MAX_SOURCE_LINES)
     };

@@ -13,16 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use acuity_config::{Config, EnhancerConfig, Precision, Provider};
-use acuity_enhancer::{Enhancer, Readiness, RenditionSpec, Upscaler, remux};
-use acuity_models::Catalogue;
+use acuity_config::{CodecPlace, Config, DetailShareOf, EnhancerConfig, Precision, Provider};
+use acuity_enhancer::{Enhancer, Interpolation, Interpolator, Readiness, RenditionSpec, Upscaler, remux};
+use acuity_models::{Catalogue, ModelSet};
+use acuity_playlist::token::{GENERIC_CLUSTER, SIDE_PIXELS_MAX};
 use clap::{Args as ClapArgs, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use prometheus::Registry;
 
 use super::locate::Places;
 use super::{Failure, with_causes};
-use crate::hls::token::{GENERIC_CLUSTER, SIDE_PIXELS_MAX};
 use input::Rendition;
 use report::Summary;
 
@@ -50,9 +50,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "ID", conflicts_with = "baseline")]
     model: Option<String>,
 
-    /// Enlargement per side, 2 to 4 [default: 2, or the named model's]
-    #[arg(long, value_name = "N", conflicts_with = "model", value_parser = clap::value_parser!(u32).range(2..=4))]
+    /// Enlargement per side, 2 to 4; 1 with --frame-rate alone [default: 2, or the named model's]
+    #[arg(long, value_name = "N", conflicts_with = "model", value_parser = clap::value_parser!(u32).range(1..=4))]
     scale: Option<u32>,
+
+    /// Make more pictures a second: x2 or x4
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    frame_rate: Option<u32>,
+
+    /// What makes them: repeat (the picture before), blend (the mean of both neighbours), or a model of the catalogue [default: the
+    /// best generic one, else blend]
+    #[arg(long, value_name = "NAME", requires = "frame_rate")]
+    interpolator: Option<String>,
 
     /// Use a plain scaler instead of a model, to compare with
     #[arg(long, value_name = "NAME")]
@@ -65,6 +74,10 @@ pub(super) struct Args {
     /// Part of each picture that a dear tier makes anew, 0.05 to 1 [default: as the edge; 1 is all of it, which is best and slowest]
     #[arg(long, value_name = "SHARE")]
     detail_share: Option<f64>,
+
+    /// Mean squared change up to which a part of a picture is not made again, 0 to 4 [default: as the edge; 0 is only what is the same]
+    #[arg(long, value_name = "CHANGE")]
+    still_limit: Option<f64>,
 
     /// Segments made at the same time [default: one for each core, which is quickest for a whole file]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -82,6 +95,26 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", value_parser = precision)]
     precision: Option<Precision>,
 
+    /// Cards that run networks, as CUDA counts them, with commas between [default: 0]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=63))]
+    devices: Vec<u32>,
+
+    /// Pictures of all lanes in one run of a network on a card, at most [default: 8; 1 lets each lane run alone]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    batch: Option<u16>,
+
+    /// Where TensorRT's compiled networks are kept between runs: a directory that only you may write to
+    #[arg(long, value_name = "DIR")]
+    engine_cache: Option<PathBuf>,
+
+    /// What decodes: auto, cpu or card [default: auto]
+    #[arg(long, value_name = "NAME", value_parser = codec_place)]
+    decoder: Option<CodecPlace>,
+
+    /// What encodes: auto, cpu or card; a card encodes MPEG-TS alone, so INPUT must be an HLS stream of it [default: cpu]
+    #[arg(long, value_name = "NAME", value_parser = codec_place)]
+    encoder: Option<CodecPlace>,
+
     /// Also write an account of the run as JSON: seconds a stage, times of single segments, memory, what made the pictures
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -96,6 +129,14 @@ enum Baseline {
     Bicubic,
 }
 
+fn factor(text: &str) -> Result<u32, String> {
+    match text {
+        "x2" => Ok(2),
+        "x4" => Ok(4),
+        _ => Err("is neither x2 nor x4".to_owned()),
+    }
+}
+
 fn provider(name: &str) -> Result<Provider, String> {
     let known = Provider::ALL.into_iter().find(|provider| provider.as_str() == name);
     known.ok_or_else(|| format!("is not one of {}", Provider::ALL.map(Provider::as_str).join(", ")))
@@ -104,6 +145,25 @@ fn provider(name: &str) -> Result<Provider, String> {
 fn precision(name: &str) -> Result<Precision, String> {
     let known = Precision::ALL.into_iter().find(|precision| precision.as_str() == name);
     known.ok_or_else(|| format!("is not one of {}", Precision::ALL.map(Precision::as_str).join(", ")))
+}
+
+fn codec_place(name: &str) -> Result<CodecPlace, String> {
+    let known = CodecPlace::ALL.into_iter().find(|place| place.as_str() == name);
+    known.ok_or_else(|| format!("is not one of {}", CodecPlace::ALL.map(CodecPlace::as_str).join(", ")))
+}
+
+/// What is said of cards.
+fn cards(enhancer: &mut EnhancerConfig, args: &Args) {
+    let gpu = &mut enhancer.gpu;
+    if !args.devices.is_empty() {
+        gpu.devices.clone_from(&args.devices);
+        gpu.devices.sort_unstable();
+        gpu.devices.dedup();
+    }
+    gpu.batch = args.batch.map_or(gpu.batch, usize::from);
+    gpu.engine_cache.clone_from(&args.engine_cache);
+    gpu.decoder = args.decoder.unwrap_or(gpu.decoder);
+    gpu.encoder = args.encoder.unwrap_or(gpu.encoder);
 }
 
 /// Lanes and their threads: a file is done soonest when every core works on a segment of its own.
@@ -130,8 +190,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     config.enhancer.runtime_library = args.places.runtime_library(None);
     if let Some(share) = args.detail_share {
         config.enhancer.detail_share = share.clamp(0.05, 1.0);
+        config.enhancer.detail_share_of = DetailShareOf::default();
+    }
+    if let Some(limit) = args.still_limit {
+        config.enhancer.still_limit = limit.clamp(0.0, 4.0);
     }
     share_out(&mut config.enhancer, args);
+    cards(&mut config.enhancer, args);
     if let Some(provider) = args.provider {
         config.enhancer.provider = provider;
     }
@@ -146,13 +211,20 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             "x{scale} makes {larger} pixels of a side; {SIDE_PIXELS_MAX} is the most"
         )));
     }
+    let interpolation = match args.frame_rate {
+        Some(factor) => Some(Interpolation { factor, by: interpolator(args, &catalogue)? }),
+        None => None,
+    };
+    let frame_rate_milli =
+        rendition.frame_rate_milli()?.saturating_mul(interpolation.as_ref().map_or(1, |more| more.factor));
     let spec = RenditionSpec {
         width: rendition.facts.width * scale,
         height: rendition.facts.height * scale,
         scale,
-        frame_rate_milli: rendition.frame_rate_milli()?,
-        max_video_kbps: args.max_kbps.unwrap_or_else(|| rendition.video_kbps(scale)),
+        frame_rate_milli,
+        max_video_kbps: args.max_kbps.unwrap_or_else(|| rendition.video_kbps(scale, frame_rate_milli)),
         upscaler,
+        interpolation,
     };
     eprintln!(
         "{}x{} -> {}x{}, {:.3} fps, at most {} kbit/s of video, {}",
@@ -162,7 +234,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         spec.height,
         f64::from(spec.frame_rate_milli) / 1000.0,
         spec.max_video_kbps,
-        report::with_what(&spec.upscaler, &catalogue),
+        report::with_what(&spec, &catalogue),
     );
     let enhancer = start(&config, catalogue)?;
     let joined = scratch.path().join("enhanced.bin");
@@ -201,13 +273,23 @@ fn locate(input: &str, scratch: &Path) -> Result<url::Url, Failure> {
 /// What enlarges and how much, and the catalogue that the enhancer is to know: one model alone if one was named.
 fn upscaler(args: &Args) -> Result<(Catalogue, Upscaler, u32), Failure> {
     let scale = args.scale.unwrap_or(SCALE);
-    if let Some(Baseline::Bicubic) = args.baseline {
+    if scale == 1 && args.frame_rate.is_none() {
+        return Err(Failure::fault("--scale 1 leaves nothing to do without --frame-rate"));
+    }
+    if (args.baseline.is_some() || scale == 1) && !wants_interpolating_model(args) {
         return Ok((Catalogue::empty(), Upscaler::Bicubic, scale));
     }
     let directory = args.places.models(Path::new("models/zoo"));
     let hint = "(--models names another, --baseline bicubic needs none)";
     let all = Catalogue::load(&directory)
         .map_err(|error| Failure::Fault(format!("{} {hint}", with_causes(&error))))?;
+    let all = match args.interpolator.as_deref().filter(|_| wants_interpolating_model(args)) {
+        Some(id) => all.interpolating_up_to(id),
+        None => all,
+    };
+    if args.baseline.is_some() || scale == 1 {
+        return Ok((all.interpolating(), Upscaler::Bicubic, scale));
+    }
     let catalogue = match &args.model {
         None => all,
         Some(id) => all.up_to(id).ok_or_else(|| {
@@ -234,6 +316,38 @@ fn upscaler(args: &Args) -> Result<(Catalogue, Upscaler, u32), Failure> {
     let upscaler = Upscaler::Model { cluster: set.cluster().to_owned(), digest: set.digest() };
     let scale = set.scale();
     Ok((catalogue, upscaler, scale))
+}
+
+/// Whether what makes pictures between others is looked for in the catalogue.
+fn wants_interpolating_model(args: &Args) -> bool {
+    let built_in = args.interpolator.as_deref().is_some_and(|name| matches!(name, "repeat" | "blend"));
+    args.frame_rate.is_some() && !built_in
+}
+
+/// What makes them: the one that is named, or the best that there is. Of a model's set the tiers above it do not count.
+fn interpolator(args: &Args, catalogue: &Catalogue) -> Result<Interpolator, Failure> {
+    let sets = catalogue.interpolators();
+    let of = |set: &ModelSet| Interpolator::Model { cluster: set.cluster().to_owned(), digest: set.digest() };
+    match args.interpolator.as_deref() {
+        Some("repeat") => Ok(Interpolator::Repeat),
+        Some("blend") => Ok(Interpolator::Blend),
+        Some(id) => {
+            let set = sets.iter().find(|set| set.entries().iter().any(|entry| entry.id == id));
+            set.map(of).ok_or_else(|| {
+                let known: Vec<&str> =
+                    sets.iter().flat_map(ModelSet::entries).map(|entry| entry.id.as_str()).collect();
+                Failure::Fault(format!(
+                    "there is no interpolator {id}; there are repeat, blend {}",
+                    known.join(" ")
+                ))
+            })
+        }
+        None => {
+            let cluster = args.cluster.as_deref().unwrap_or(GENERIC_CLUSTER);
+            let own = |cluster: &str| sets.iter().find(|set| set.cluster() == cluster);
+            Ok(own(cluster).or_else(|| own(GENERIC_CLUSTER)).map_or(Interpolator::Blend, of))
+        }
+    }
 }
 
 fn start(config: &Config, catalogue: Catalogue) -> Result<Enhancer, Failure> {

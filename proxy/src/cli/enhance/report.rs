@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use acuity_enhancer::{MadeBy, RenditionSpec, Report, StageSeconds, Upscaler};
+use acuity_enhancer::{Between, Interpolation, MadeBy, RenditionSpec, Report, StageSeconds, Upscaler};
 use acuity_models::Catalogue;
 use serde_json::{Value, json};
 
@@ -16,12 +16,15 @@ pub(super) struct Summary {
     segments: u32,
     frames: u64,
     held: u64,
+    between: Between,
     source_bytes: usize,
     /// Seconds of media so far.
     pub(super) media_seconds: f64,
     stages: StageSeconds,
     made_by: BTreeMap<String, u32>,
     fallbacks: BTreeMap<&'static str, u32>,
+    /// Segments by what decoded and what encoded them.
+    codecs: BTreeMap<String, u32>,
     /// Wall clock of each segment from dequeue to finished bytes, in the order of the film.
     segment_seconds: Vec<f64>,
     /// Execution providers that ran a network.
@@ -42,11 +45,13 @@ impl Summary {
             segments: 0,
             frames: 0,
             held: 0,
+            between: Between::default(),
             source_bytes: 0,
             media_seconds: 0.0,
             stages: StageSeconds::default(),
             made_by: BTreeMap::new(),
             fallbacks: BTreeMap::new(),
+            codecs: BTreeMap::new(),
             segment_seconds: Vec::new(),
             providers: BTreeSet::new(),
             processor_seconds: processor_seconds(),
@@ -65,6 +70,7 @@ impl Summary {
         self.segments += 1;
         self.frames += u64::from(report.frames);
         self.held += u64::from(report.held_frames);
+        self.between += report.between;
         self.source_bytes += report.source_bytes;
         self.media_seconds += report.media_seconds;
         let (sum, more) = (&mut self.stages, &report.stages);
@@ -72,6 +78,7 @@ impl Summary {
         sum.decode += more.decode;
         sum.infer += more.infer;
         sum.scale += more.scale;
+        sum.interpolate += more.interpolate;
         sum.encode += more.encode;
         sum.mux += more.mux;
         sum.queue += more.queue;
@@ -86,6 +93,9 @@ impl Summary {
             MadeBy::Untouched => "nothing (no video)".to_owned(),
         };
         *self.made_by.entry(made_by).or_default() += 1;
+        for codec in [format!("decoder {}", report.decoder), format!("encoder {}", report.encoder)] {
+            *self.codecs.entry(codec).or_default() += 1;
+        }
         if let Some(reason) = report.fallback {
             *self.fallbacks.entry(reason.label()).or_default() += 1;
         }
@@ -112,11 +122,17 @@ impl Summary {
             self.segments,
             self.media_seconds,
         );
-        let StageSeconds { demux, decode, infer, scale, encode, mux, .. } = self.stages;
+        let StageSeconds { demux, decode, infer, scale, interpolate, encode, mux, .. } = self.stages;
+        let between =
+            if self.between.places > 0 { format!("interpolate {interpolate:.2}, ") } else { String::new() };
         let _ = writeln!(
             text,
-            "busy seconds: demux {demux:.2}, decode {decode:.2}, infer {infer:.2}, scale {scale:.2}, encode {encode:.2}, mux {mux:.2}"
+            "busy seconds: demux {demux:.2}, decode {decode:.2}, {between}infer {infer:.2}, scale {scale:.2}, encode {encode:.2}, mux {mux:.2}"
         );
+        if self.between.places > 0 {
+            let shown = self.between.by_what_is_shown().map(|(shown, count)| format!("{shown} {count}"));
+            let _ = writeln!(text, "pictures between the source's: {}", shown.join(", "));
+        }
         let list = |counts: &mut dyn Iterator<Item = (String, u32)>| {
             counts.map(|(what, count)| format!("{what} ({count})")).collect::<Vec<_>>().join(", ")
         };
@@ -144,7 +160,9 @@ impl Summary {
     /// The same for programs. `seconds` is the clock from the first segment's request to the last one's bytes, models loaded and
     /// warmed before; processor seconds are of the same time, memory is the process's peak.
     pub(super) fn account(&self, source: (u32, u32), spec: &RenditionSpec, output_bytes: u64) -> Value {
-        let StageSeconds { queue, demux, decode, infer, scale, encode, mux, total } = self.stages;
+        let StageSeconds { queue, demux, decode, infer, scale, interpolate, encode, mux, total } =
+            self.stages;
+        let between: BTreeMap<_, _> = self.between.by_what_is_shown().into_iter().collect();
         let mut sorted = self.segment_seconds.clone();
         sorted.sort_by(f64::total_cmp);
         let (user, system) = self.processor_seconds.unzip();
@@ -164,9 +182,10 @@ impl Summary {
             "segments": self.segments,
             "frames": self.frames,
             "held_frames": self.held,
+            "between": between,
             "stage_seconds": {
                 "queue": queue, "demux": demux, "decode": decode, "infer": infer,
-                "scale": scale, "encode": encode, "mux": mux, "total": total,
+                "scale": scale, "interpolate": interpolate, "encode": encode, "mux": mux, "total": total,
             },
             "segment_seconds": self.segment_seconds,
             "segment_seconds_p50": percentile(&sorted, 0.50),
@@ -176,6 +195,7 @@ impl Summary {
             "made_by": self.made_by,
             "providers": self.providers,
             "fallbacks": self.fallbacks,
+            "codecs": self.codecs,
         })
     }
 }
@@ -205,8 +225,9 @@ fn peak_resident_bytes() -> Option<u64> {
 }
 
 /// What enlarges, in words.
-pub(super) fn with_what(upscaler: &Upscaler, catalogue: &Catalogue) -> String {
-    match upscaler {
+pub(super) fn with_what(spec: &RenditionSpec, catalogue: &Catalogue) -> String {
+    let enlarged = match &spec.upscaler {
+        Upscaler::Bicubic if spec.scale == 1 => "own size".to_owned(),
         Upscaler::Bicubic => "plain bicubic".to_owned(),
         Upscaler::Model { digest, .. } => {
             let sets = catalogue.sets();
@@ -214,6 +235,10 @@ pub(super) fn with_what(upscaler: &Upscaler, catalogue: &Catalogue) -> String {
             let ids: Vec<&str> = set.flat_map(|set| set.entries()).map(|entry| entry.id.as_str()).collect();
             format!("best of {}", ids.join(", "))
         }
+    };
+    match &spec.interpolation {
+        Some(Interpolation { factor, by }) => format!("{enlarged}, {factor} pictures for one by {by}"),
+        None => enlarged,
     }
 }
 
@@ -228,8 +253,12 @@ mod tests {
         let report = Report {
             frames: 60,
             held_frames: 1,
+            between: Between { places: 30, made: 28, same: 1, apart: 1 },
+            interpolator: None,
             made_by: MadeBy::Plain,
             fallback: None,
+            decoder: "card",
+            encoder: "cpu",
             stages: StageSeconds { decode: 0.5, encode: 0.25, total: 0.25, ..StageSeconds::default() },
             source_bytes: 1 << 20,
             media_seconds: 2.0,
@@ -245,6 +274,7 @@ mod tests {
             "encode 0.50",
             "bicubic (2)",
             "could not be decoded: 2",
+            "between the source's: made 56, same 2, cut 2, stays 0",
             "out.mp4: 4.0 MiB (video source 2.0 MiB)",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
@@ -256,6 +286,7 @@ mod tests {
             frame_rate_milli: 30_000,
             max_video_kbps: 4500,
             upscaler: Upscaler::Bicubic,
+            interpolation: None,
         };
         let account = summary.account((640, 360), &spec, 4 << 20);
         for (pointer, value) in [
@@ -270,6 +301,7 @@ mod tests {
             ("/output/max_video_kbps", json!(4500)),
             ("/made_by/bicubic", json!(2)),
             ("/providers", json!([])),
+            ("/codecs/decoder card", json!(2)),
         ] {
             assert_eq!(account.pointer(pointer), Some(&value), "{pointer} {account:#}");
         }

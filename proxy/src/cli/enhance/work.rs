@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use acuity_enhancer::{
-    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, Priority, RenditionSpec, Upscaler,
+    CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, Following, Interpolation, Priority,
+    RenditionSpec, Upscaler,
 };
 use bytes::Bytes;
 
@@ -23,6 +24,7 @@ struct Job {
     at: usize,
     clear: Bytes,
     lead_in: Vec<Bytes>,
+    following: Following,
     reply: Receiver<Result<EnhancedSegment, EnhanceError>>,
 }
 
@@ -36,11 +38,22 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let mut working: VecDeque<Job> = VecDeque::new();
     let mut before: VecDeque<Bytes> = VecDeque::new();
+    let mut next = None;
     for at in (0..rendition.len()).filter(|at| !rendition.is_gap(*at)) {
-        let clear = rendition.segment(at)?;
+        let clear = match next.take() {
+            Some(clear) => clear,
+            None => rendition.segment(at)?,
+        };
         let lead_in = before.iter().cloned().collect();
-        let reply = submit(enhancer, request(rendition, clear.clone(), Vec::new(), spec.clone()));
-        working.push_back(Job { at, clear: clear.clone(), lead_in, reply });
+        let following = Following::default();
+        if spec.interpolation.is_some() && rendition.leads_over(at) {
+            let behind = rendition.segment(at + 1)?;
+            following.is(behind.clone());
+            next = Some(behind);
+        }
+        let asked = request(rendition, clear.clone(), (Vec::new(), following.clone()), spec.clone());
+        let reply = submit(enhancer, asked);
+        working.push_back(Job { at, clear: clear.clone(), lead_in, following, reply });
         before.push_back(clear);
         if before.len() > LEAD_IN {
             before.pop_front();
@@ -58,18 +71,21 @@ pub(super) fn run(
 fn request(
     rendition: &Rendition,
     segment: Bytes,
-    lead_in: Vec<Bytes>,
+    (lead_in, following): (Vec<Bytes>, Following),
     spec: RenditionSpec,
 ) -> EnhanceRequest {
     EnhanceRequest {
         init: rendition.init().cloned(),
         lead_in,
         segment,
+        following,
         spec,
         deadline: None,
         priority: Priority::Viewer,
         demand: acuity_enhancer::Demand::default(),
+        again_by: None,
         cancel: CancelFlag::default(),
+        context: Default::default(),
     }
 }
 
@@ -88,7 +104,7 @@ fn finish(
     spec: &RenditionSpec,
     job: Job,
 ) -> Result<EnhancedSegment, Failure> {
-    let Job { at, clear, lead_in, mut reply } = job;
+    let Job { at, clear, lead_in, following, mut reply } = job;
     let mut tried = Tried { patience_over: true, ..Tried::default() };
     let mut spec = spec.clone();
     let mut with = Vec::new();
@@ -103,6 +119,7 @@ fn finish(
             Remedy::Plain => {
                 tried.plain = true;
                 spec.upscaler = Upscaler::Bicubic;
+                spec.interpolation = spec.interpolation.map(Interpolation::plain);
             }
             Remedy::LeadIn if !lead_in.is_empty() => {
                 tried.lead_in = true;
@@ -115,6 +132,7 @@ fn finish(
             }
             _ => return Err(Failure::Running(format!("segment {at} cannot be enhanced: {trouble}"))),
         }
-        reply = submit(enhancer, request(rendition, clear.clone(), with.clone(), spec.clone()));
+        let neighbours = (with.clone(), following.clone());
+        reply = submit(enhancer, request(rendition, clear.clone(), neighbours, spec.clone()));
     }
 }

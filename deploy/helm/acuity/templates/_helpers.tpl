@@ -1,0 +1,129 @@
+{{- define "acuity.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "acuity.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else if contains (include "acuity.name" .) .Release.Name }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "acuity.name" .) | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "acuity.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "acuity.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "acuity.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "acuity.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "acuity.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "acuity.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "acuity.image" -}}
+{{- $gpu := ne (int .Values.gpu.count) 0 }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else if .Values.image.tag }}
+{{- printf "%s:%s" .Values.image.repository .Values.image.tag }}
+{{- else }}
+{{- printf "%s:%s%s" .Values.image.repository .Chart.AppVersion (ternary "-cuda" "" $gpu) }}
+{{- end }}
+{{- end }}
+
+{{/* The service by which pods find each other, and by which Prometheus finds them. */}}
+{{- define "acuity.nodes" -}}
+{{- printf "%s-nodes" (include "acuity.fullname" .) }}
+{{- end }}
+
+{{- define "acuity.config" -}}
+{{- tpl .Values.config . }}
+{{- with .Values.nodes }}
+{{- if .enabled }}
+{{- $port := int .port }}
+
+[nodes]
+listen = {{ printf "%s:%d" (ternary (printf "[%s]" .address) .address (contains ":" .address)) $port | quote }}
+members = [{{ printf "%s.%s.svc:%d" (include "acuity.nodes" $) $.Release.Namespace $port | quote }}]
+discover = true
+secret_file = {{ printf "/etc/acuity-secrets/%s/%s" .secret .secretKey | quote }}
+{{- with .settings }}
+{{ tpl . $ }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Names of the Secrets to be mounted, each once. */}}
+{{- define "acuity.secrets" -}}
+{{- $names := list }}
+{{- range .Values.secrets }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- if .Values.nodes.enabled }}
+{{- $names = append $names .Values.nodes.secret }}
+{{- end }}
+{{- $names | uniq | toJson }}
+{{- end }}
+
+{{/* What a schema cannot say, because it is about two values at a time. */}}
+{{- define "acuity.check" -}}
+{{- $config := include "acuity.config" . }}
+{{- $card := regexMatch "(?m)^\\s*provider\\s*=\\s*\"(cuda|tensorrt)\"" $config }}
+{{- if and (ne (int .Values.gpu.count) 0) (not $card) }}
+{{- fail "gpu.count is not 0, but the configuration has no provider = \"cuda\" or \"tensorrt\" in [enhancer]: the card would do nothing" }}
+{{- end }}
+{{- if and $card (eq (int .Values.gpu.count) 0) }}
+{{- fail "the configuration asks for a card, and gpu.count is 0: no pod would start" }}
+{{- end }}
+{{- if not (regexMatch (printf "(?m)^\\s*listen\\s*=.*:%d\"" (int .Values.ports.http)) $config) }}
+{{- fail (printf "ports.http is %d, and the configuration listens on no such port" (int .Values.ports.http)) }}
+{{- end }}
+{{- if not (regexMatch (printf "(?m)^\\s*listen\\s*=\\s*\"[^\"]*:%d\"" (int .Values.ports.admin)) $config) }}
+{{- fail (printf "ports.admin is %d, and [admin] of the configuration listens on no such port" (int .Values.ports.admin)) }}
+{{- end }}
+{{- if regexMatch "(?m)^\\s*listen\\s*=.*\"(127\\.|\\[::1\\]|localhost)" $config }}
+{{- fail "the configuration listens on loopback, where neither players nor probes of a pod come from: \"0.0.0.0:PORT\" or \"[::]:PORT\"" }}
+{{- end }}
+{{- if regexMatch "(?m)^\\s*\\[\\s*nodes\\b" (tpl .Values.config .) }}
+{{- fail "the configuration has [nodes], which nodes.enabled writes, with service, secret and policy; what else it is to say goes into nodes.settings" }}
+{{- end }}
+{{- if .Values.nodes.enabled }}
+{{- if not .Values.nodes.secret }}
+{{- fail "nodes.enabled, and nodes.secret names no Secret: pods would not know each other" }}
+{{- end }}
+{{- if has (int .Values.nodes.port) (list (int .Values.ports.http) (int .Values.ports.https) (int .Values.ports.admin)) }}
+{{- fail (printf "nodes.port is %d, which is another port's already" (int .Values.nodes.port)) }}
+{{- end }}
+{{- end }}
+{{- $token := regexMatch "(?m)^\\s*token_file\\s*=" $config }}
+{{- if and $token .Values.serviceMonitor.enabled (not .Values.serviceMonitor.tokenSecret) }}
+{{- fail "the configuration has a token_file, and serviceMonitor.tokenSecret names none: Prometheus would get nothing" }}
+{{- end }}
+{{- if not (or $token .Values.networkPolicy.enabled) }}
+{{- fail "networkPolicy is off and [admin] of the configuration has no token_file: whoever reaches a pod could purge it" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (eq .Values.kind "DaemonSet") }}
+{{- fail "a DaemonSet has a pod for each node: no autoscaling" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+{{- fail "autoscaling.minReplicas is above maxReplicas" }}
+{{- end }}
+{{- $drain := regexFind "(?m)^\\s*drain_seconds\\s*=\\s*[0-9]+" $config | regexFind "[0-9]+$" | default "20" | int }}
+{{- $notice := regexFind "(?m)^\\s*drain_notice_seconds\\s*=\\s*[0-9]+" $config | regexFind "[0-9]+$" | default "5" | int }}
+{{- if lt (int .Values.drain.terminationGracePeriodSeconds) (add (int .Values.drain.preStopSeconds) $notice $drain | int) }}
+{{- fail (printf "drain.terminationGracePeriodSeconds is below %d s (preStopSeconds and what the edge drains for): viewers would be cut off" (add (int .Values.drain.preStopSeconds) $notice $drain)) }}
+{{- end }}
+{{- end }}

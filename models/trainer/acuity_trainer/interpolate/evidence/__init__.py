@@ -1,0 +1,1 @@
+"""Interpolation measured against what else there is: rows, pictures and the page docs/interpolation.md."""

@@ -1,0 +1,306 @@
+//! One segment through the pool: asked of one worker, and of one more if that one is lost.
+//!
+//! Some of the segment may have been sent on to players by then. It is then made again by the same model, and goes on behind what has been
+//! sent if its begin is that, byte for byte: an encoder that is given the same pictures writes the same bytes. If it is not, what was
+//! sent is the begin of nothing, and players are told so as with any transfer that breaks off.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use acuity_enhancer::{EnhanceError, EnhanceRequest, EnhancedSegment, Haste, Pieces};
+use bytes::{Bytes, BytesMut};
+use opentelemetry::trace::SpanKind;
+use opentelemetry::{Context, KeyValue};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep_until;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Streaming};
+
+use super::Shared;
+use super::member::Member;
+use crate::trail;
+use crate::wire::v1::enhance_reply::Reply;
+use crate::wire::v1::part::Kind;
+use crate::wire::{self, v1};
+
+/// Workers that a segment is asked of.
+const ATTEMPTS: usize = 2;
+
+/// The same of one that has begun to be sent, and how long each waits for a worker: there is no other way left, and a pause in a transfer
+/// is less than its end. Players give a segment up after twenty seconds.
+const ATTEMPTS_BEGUN: usize = 5;
+const PATIENCE_BEGUN: Duration = Duration::from_secs(15);
+
+/// How long a segment without a deadline, or one whose deadline is over, waits for a worker: a spare one needs no time at all, and the
+/// source's own bytes are better than a stall.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A segment of more bytes is none: it would be four times what the largest source at the highest rate comes to.
+const OUTPUT_LIMIT: usize = 512 << 20;
+
+/// Why one attempt came to nothing.
+enum Failure {
+    /// The worker has said so.
+    Refused(EnhanceError),
+    /// The worker is lost, or talks nonsense.
+    Lost,
+    /// It was made again, and it is not the same.
+    Differs,
+}
+
+/// What has been sent on already.
+#[derive(Default)]
+struct Sent {
+    made_by: Option<String>,
+    bytes: Bytes,
+}
+
+impl Shared {
+    /// Has a segment made. `raised` tells that its demand has risen.
+    pub(super) async fn enhance(
+        &self,
+        mut request: EnhanceRequest,
+        mut pieces: Option<Pieces>,
+        raised: Arc<Notify>,
+    ) -> Result<EnhancedSegment, EnhanceError> {
+        if self.hurt.is_shunned(&request.segment) {
+            self.instruments.shunned.inc();
+            return Err(EnhanceError::WorkerLost);
+        }
+        let mut sent = Sent::default();
+        let mut lost: Option<u64> = None;
+        if !self.is_calm() {
+            pieces = None;
+        }
+        for attempt in 0..ATTEMPTS_BEGUN {
+            let has_begun = !sent.bytes.is_empty();
+            if attempt >= ATTEMPTS && !has_begun {
+                break;
+            }
+            if self.is_closed() {
+                return Err(EnhanceError::ShuttingDown);
+            }
+            let soonest = Instant::now() + if has_begun { PATIENCE_BEGUN } else { SHORTEST_PATIENCE };
+            let give_up = request.wish().deadline.map_or(soonest, |deadline| deadline.max(soonest));
+            let Some(member) = self.pick(&request.spec, lost, give_up).await else { break };
+            let span =
+                trail::child("acuity.worker.v1.Worker/Enhance", SpanKind::Client, called(&member, attempt));
+            let asked = self.ask(&member, &request, (&mut pieces, &mut sent), &raised);
+            let asked = trail::within(span.as_ref(), asked).await;
+            ended(span.as_ref(), &asked);
+            let outcome = match &asked {
+                Ok(_) => "made",
+                Err(Failure::Refused(_)) => "refused",
+                Err(Failure::Lost | Failure::Differs) => "lost",
+            };
+            if lost.is_some() {
+                self.instruments.again(outcome);
+            }
+            match asked {
+                Ok(made) => return Ok(made),
+                Err(Failure::Refused(why)) => return Err(why),
+                Err(Failure::Differs) => {
+                    tracing::warn!("a segment of which the begin was sent came out differently");
+                    return Err(EnhanceError::WorkerLost);
+                }
+                Err(Failure::Lost) => {
+                    // Nobody else is to wait for it meanwhile.
+                    if !member.is_leaving.swap(true, Ordering::AcqRel) {
+                        self.changed();
+                    }
+                    if member.how_it_ended().await.is_some_and(super::member::End::may_be_a_segments) {
+                        self.hurt.by(&request.segment);
+                    }
+                    lost = Some(member.number);
+                    request.again_by = sent.made_by.clone();
+                }
+            }
+        }
+        Err(EnhanceError::WorkerLost)
+    }
+
+    async fn ask(
+        &self,
+        member: &Arc<Member>,
+        request: &EnhanceRequest,
+        (pieces, sent): (&mut Option<Pieces>, &mut Sent),
+        raised: &Notify,
+    ) -> Result<EnhancedSegment, Failure> {
+        let _in_hand = member.takes_one();
+        let (sender, messages) = mpsc::unbounded_channel();
+        // It fails only where the worker is gone, which is seen below.
+        let send = |message| drop(sender.send(message));
+        send(wire::begin(request, pieces.is_some()));
+        let inputs = request.init.iter().map(|init| (Kind::Init, init));
+        let inputs = inputs.chain(request.lead_in.iter().map(|segment| (Kind::LeadIn, segment)));
+        for (kind, bytes) in inputs.chain([(Kind::Segment, &request.segment)]) {
+            wire::parts(kind, bytes.clone()).into_iter().for_each(send);
+        }
+        let later = sender.clone();
+        request.following.when_here(move |segment| {
+            let parts = wire::parts(Kind::Following, segment.clone());
+            parts.into_iter().for_each(|part| drop(later.send(part)));
+        });
+        let mut call = Request::new(UnboundedReceiverStream::new(messages));
+        call.set_timeout(self.config.segment_timeout);
+        trail::inject(call.metadata_mut());
+        let mut client = member.client();
+        let mut taken = Taken { whole: BytesMut::new(), pieces, sent };
+        let work = async {
+            let replies = client.enhance(call).await.map_err(|status| failure(&status))?.into_inner();
+            taken.take(replies).await
+        };
+        let too_long = sleep_until((Instant::now() + self.config.segment_timeout).into());
+        tokio::pin!(work, too_long);
+        loop {
+            tokio::select! {
+                biased;
+                made = &mut work => return made,
+                () = raised.notified() => {
+                    let wish = request.wish();
+                    let raise = v1::Raise {
+                        deadline_ms: wish.deadline.map(wire::millis_from_now),
+                        is_start: wish.haste == Haste::Start,
+                        audience: wish.audience,
+                    };
+                    send(v1::EnhanceMessage { message: Some(v1::enhance_message::Message::Raise(raise)) });
+                }
+                () = &mut too_long => {
+                    member.is_stuck.notify_one();
+                    return Err(Failure::Lost);
+                }
+            }
+        }
+    }
+}
+
+/// What is told of a call, of the attempts at a segment the `attempt`th from 0.
+fn called(member: &Member, attempt: usize) -> Vec<KeyValue> {
+    let attempt = i64::try_from(attempt).unwrap_or(i64::MAX);
+    vec![
+        KeyValue::new("rpc.system.name", "grpc"),
+        KeyValue::new("rpc.method", "acuity.worker.v1.Worker/Enhance"),
+        KeyValue::new("acuity.worker", i64::try_from(member.number).unwrap_or(i64::MAX)),
+        KeyValue::new("acuity.attempt", attempt),
+    ]
+}
+
+/// Ends a call's span, below which stand the stages that the worker tells of.
+fn ended(span: Option<&Context>, asked: &Result<EnhancedSegment, Failure>) {
+    let failed = match asked {
+        Ok(made) => {
+            trail::stages(span, &made.report, SystemTime::now());
+            None
+        }
+        Err(Failure::Refused(why)) => Some(why.label()),
+        Err(Failure::Lost) => Some("worker_lost"),
+        Err(Failure::Differs) => Some("differs"),
+    };
+    trail::end(span, [], failed);
+}
+
+/// A status is the enhancer's word if it says so, and else the worker's end.
+fn failure(status: &tonic::Status) -> Failure {
+    wire::refusal(status).map_or(Failure::Lost, Failure::Refused)
+}
+
+/// What has come of a segment.
+struct Taken<'a> {
+    whole: BytesMut,
+    pieces: &'a mut Option<Pieces>,
+    sent: &'a mut Sent,
+}
+
+impl Taken<'_> {
+    async fn take(&mut self, mut replies: Streaming<v1::EnhanceReply>) -> Result<EnhancedSegment, Failure> {
+        loop {
+            let reply = replies.message().await.map_err(|status| failure(&status))?;
+            match reply.and_then(|reply| reply.reply) {
+                Some(Reply::Piece(piece)) => self.piece(&piece)?,
+                Some(Reply::Done(done)) => {
+                    if done.bytes != self.whole.len() as u64 {
+                        return Err(Failure::Lost);
+                    }
+                    if self.sent.bytes.len() > self.whole.len() {
+                        return Err(Failure::Differs);
+                    }
+                    let report = done.report.ok_or(Failure::Lost)?;
+                    let report = wire::report(report).map_err(|_| Failure::Lost)?;
+                    return Ok(EnhancedSegment { bytes: std::mem::take(&mut self.whole).freeze(), report });
+                }
+                // It ended without its end.
+                None => return Err(Failure::Lost),
+            }
+        }
+    }
+
+    /// Takes a piece, and sends on what is new of it if anything is to be sent on before the whole is there.
+    fn piece(&mut self, piece: &v1::Piece) -> Result<(), Failure> {
+        let from = self.whole.len();
+        if from + piece.data.len() > OUTPUT_LIMIT || piece.made_by.len() > wire::NAME_LIMIT {
+            return Err(Failure::Lost);
+        }
+        self.whole.extend_from_slice(&piece.data);
+        let known = self.sent.bytes.get(from..).unwrap_or_default();
+        let again = known.len().min(piece.data.len());
+        if known.get(..again) != piece.data.get(..again) {
+            return Err(Failure::Differs);
+        }
+        let has_begun = !self.sent.bytes.is_empty();
+        let news = piece.data.slice(again..);
+        let Some(pieces) = self.pieces.as_mut().filter(|_| has_begun || !piece.made_by.is_empty()) else {
+            return Ok(());
+        };
+        if news.is_empty() {
+            return Ok(());
+        }
+        let made_by = self.sent.made_by.get_or_insert_with(|| piece.made_by.clone());
+        pieces(news, made_by);
+        // What was sent is what there is: nothing was held back before it.
+        self.sent.bytes = Bytes::copy_from_slice(&self.whole);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Takes `pieces` (text and whether it is for sending on); gives what was sent on, or `None` where it differs.
+    fn take(sent: &mut Sent, pieces: &[(&str, bool)]) -> Option<String> {
+        let news: Arc<Mutex<String>> = Arc::default();
+        let taker = Arc::clone(&news);
+        let mut out: Option<Pieces> = Some(Box::new(move |piece: Bytes, _: &str| {
+            taker.lock().unwrap().push_str(std::str::from_utf8(&piece).unwrap());
+        }));
+        let mut taken = Taken { whole: BytesMut::new(), pieces: &mut out, sent };
+        for (text, is_early) in pieces {
+            let made_by = if *is_early { "model".to_owned() } else { String::new() };
+            let piece = v1::Piece { data: Bytes::copy_from_slice(text.as_bytes()), made_by };
+            taken.piece(&piece).ok()?;
+        }
+        Some(news.lock().unwrap().clone())
+    }
+
+    #[test]
+    fn what_goes_on_elsewhere_goes_on_where_it_stopped() {
+        let mut sent = Sent::default();
+        assert_eq!(take(&mut sent, &[("abc", true), ("de", true)]).unwrap(), "abcde");
+        assert_eq!(sent.made_by.as_deref(), Some("model"));
+        // Other pieces, the same bytes, and nothing early this time.
+        assert_eq!(take(&mut sent, &[("ab", false), ("cdefg", false), ("h", false)]).unwrap(), "fgh");
+        assert_eq!(sent.bytes, "abcdefgh");
+        assert_eq!(take(&mut sent, &[("abcX", false)]), None, "something else");
+    }
+
+    #[test]
+    fn what_is_not_for_sending_on_is_kept_back() {
+        let mut sent = Sent::default();
+        assert_eq!(take(&mut sent, &[("abc", false), ("de", false)]).unwrap(), "");
+        assert!(sent.bytes.is_empty());
+    }
+}

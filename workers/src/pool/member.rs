@@ -1,0 +1,198 @@
+//! One worker that lives, as the pool knows it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use acuity_config::LogLevel;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tonic::transport::Channel;
+
+use super::lock;
+use crate::offers::Offers;
+use crate::wire::v1;
+use crate::wire::v1::worker_client::WorkerClient;
+
+/// A worker.
+pub(crate) struct Member {
+    /// Counted from the first one that was ever started; the lower, the older.
+    pub(crate) number: u64,
+    client: WorkerClient<Channel>,
+    is_ready: AtomicBool,
+    /// It is about to be replaced and gets nothing more.
+    pub(super) is_leaving: AtomicBool,
+    /// Segments that this edge has asked it for.
+    pub(super) in_hand: AtomicU32,
+    /// Segments that it was ever asked for.
+    pub(super) asked: AtomicU64,
+    said: Mutex<Said>,
+    /// A segment takes it too long.
+    pub(super) is_stuck: Notify,
+    /// How it ended.
+    pub(super) end: OnceLock<End>,
+}
+
+#[derive(Default)]
+struct Said {
+    load: u32,
+    lanes: u32,
+    installs: u64,
+    offers: Arc<Offers>,
+}
+
+/// Why a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By itself: a fault in it, a limit of the kernel's.
+    Crash,
+    /// By somebody's SIGKILL or SIGTERM: an operator, the kernel for want of memory.
+    Killed,
+    /// It gave no sign of life.
+    Silent,
+    /// It was at one segment too long.
+    Stuck,
+    /// It held more memory than it may.
+    Memory,
+    /// It had made as many segments as it should.
+    Recycled,
+    /// It did not get ready.
+    NotReady,
+    /// The edge is going down.
+    Stopped,
+}
+
+impl End {
+    /// All of them, for metrics.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Crash,
+        Self::Killed,
+        Self::Silent,
+        Self::Stuck,
+        Self::Memory,
+        Self::Recycled,
+        Self::NotReady,
+        Self::Stopped,
+    ];
+
+    /// The metric label.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Killed => "killed",
+            Self::Silent => "silent",
+            Self::Stuck => "stuck",
+            Self::Memory => "memory",
+            Self::Recycled => "recycled",
+            Self::NotReady => "not_ready",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether a segment that it was at may have done it.
+    pub(crate) fn may_be_a_segments(self) -> bool {
+        matches!(self, Self::Crash | Self::Stuck | Self::Memory)
+    }
+}
+
+/// A segment in a worker's hands.
+pub(super) struct InHand(Arc<Member>);
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.0.in_hand.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Member {
+    pub(super) fn new(number: u64, client: WorkerClient<Channel>) -> Self {
+        Self {
+            number,
+            client,
+            is_ready: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
+            in_hand: AtomicU32::new(0),
+            asked: AtomicU64::new(0),
+            said: Mutex::default(),
+            is_stuck: Notify::new(),
+            end: OnceLock::new(),
+        }
+    }
+
+    /// A client of its own: they share the connection.
+    pub(crate) fn client(&self) -> WorkerClient<Channel> {
+        self.client.clone()
+    }
+
+    /// Whether it takes segments.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Acquire)
+            && !self.is_leaving.load(Ordering::Acquire)
+            && self.end.get().is_none()
+    }
+
+    /// Segments that wait for it or are in its hands, by its lanes.
+    pub(super) fn load(&self) -> f64 {
+        let said = lock(&self.said);
+        let count = said.load.max(self.in_hand.load(Ordering::Acquire));
+        f64::from(count) / f64::from(said.lanes.max(1))
+    }
+
+    /// What it can make segments with.
+    pub(super) fn offers(&self) -> Arc<Offers> {
+        Arc::clone(&lock(&self.said).offers)
+    }
+
+    /// It has said how it is. Gives how many catalogues it had installed before.
+    pub(super) fn heard(
+        &self,
+        is_ready: bool,
+        (load, lanes): (u32, u32),
+        installs: u64,
+        offers: Arc<Offers>,
+    ) -> u64 {
+        let mut said = lock(&self.said);
+        let before = said.installs;
+        *said = Said { load, lanes, installs, offers };
+        drop(said);
+        self.is_ready.store(is_ready, Ordering::Release);
+        before
+    }
+
+    /// It is being asked for a segment.
+    pub(super) fn takes_one(self: &Arc<Self>) -> InHand {
+        self.in_hand.fetch_add(1, Ordering::AcqRel);
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        InHand(Arc::clone(self))
+    }
+
+    pub(super) fn tell_prepare(&self, handle: &Handle, request: v1::PrepareRequest) {
+        let mut client = self.client();
+        // Who is gone needs no telling.
+        handle.spawn(async move { drop(client.prepare(request).await) });
+    }
+
+    pub(super) fn tell_withdraw(&self, handle: &Handle, request: v1::WithdrawRequest) {
+        let mut client = self.client();
+        handle.spawn(async move { drop(client.withdraw(request).await) });
+    }
+
+    pub(super) fn tell_log_level(&self, handle: &Handle, level: LogLevel) {
+        let mut client = self.client();
+        let request = v1::SetLogLevelRequest { level: level.as_str().to_owned() };
+        handle.spawn(async move { drop(client.set_log_level(request).await) });
+    }
+
+    pub(super) async fn metrics(&self) -> Option<v1::MetricsReply> {
+        self.client().metrics(v1::MetricsRequest {}).await.ok().map(tonic::Response::into_inner)
+    }
+
+    /// How it ended, for who has lost a segment to it; waits a moment for the one who finds out.
+    pub(super) async fn how_it_ended(&self) -> Option<End> {
+        let give_up = Instant::now() + std::time::Duration::from_secs(1);
+        while self.end.get().is_none() && Instant::now() < give_up {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        self.end.get().copied()
+    }
+}

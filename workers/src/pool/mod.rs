@@ -1,0 +1,415 @@
+//! Workers as one enhancer: which are there, which of them gets what, and what happens when one is lost.
+//!
+//! Each has the whole of an enhancer (queue, lanes, models, costs), so that decisions need no word between processes: the edge only
+//! shares segments out by load. As many as configured make segments; those beside them are ready and wait, and the oldest of them
+//! steps in at once when one is lost. What is known of streams in play (sets that were put into playlists, tiers that lost) is told to
+//! each new one.
+
+mod call;
+mod hurt;
+mod instruments;
+mod member;
+mod memory;
+mod seat;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use acuity_config::{Config, LogLevel, Provider, WorkerPart, WorkersConfig};
+use acuity_enhancer::{
+    EnhanceError, EnhanceRequest, EnhancedSegment, Pieces, Readiness, RenditionSpec, Upscaler,
+};
+use prometheus::Registry;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout_at;
+
+use hurt::Hurt;
+use instruments::Instruments;
+pub(crate) use member::Member;
+use memory::Memory;
+
+use crate::offers::Offers;
+use crate::wire::families::Totals;
+use crate::wire::v1;
+
+/// How long a look at all workers' metrics may take: Prometheus gives a scrape ten seconds, operators less.
+const METRICS_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often every worker is reminded of what is in play, against their own forgetting (ten minutes), and tells what it counted.
+const REMINDER: Duration = Duration::from_secs(60);
+const TALLY: Duration = Duration::from_secs(1);
+
+/// After a loss another may follow soon: a segment that somebody asks for again, a driver that fails. Several starts long.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Supervised workers. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Shared>);
+
+struct Shared {
+    config: WorkersConfig,
+    /// What a worker is told, by its seat.
+    parts: Vec<WorkerPart>,
+    /// How much workers say: that may change while they run.
+    log_level: Mutex<LogLevel>,
+    program: PathBuf,
+    handle: Handle,
+    members: Mutex<Vec<Arc<Member>>>,
+    /// Goes on whenever a member comes, goes, or says something else than before.
+    changes: watch::Sender<u64>,
+    /// The last offers of any worker, for moments without one.
+    offers: Mutex<Arc<Offers>>,
+    on_change: Mutex<Vec<Box<dyn Fn() + Send>>>,
+    memory: Memory,
+    hurt: Hurt,
+    totals: Totals,
+    instruments: Instruments,
+    /// What runs networks here, if that was to be found out: workers that come later need not, and make the same of the same.
+    settled: OnceLock<Provider>,
+    /// When a worker was last lost.
+    last_loss: Mutex<Option<Instant>>,
+    /// Since when fewer make segments than should.
+    short_since: Mutex<Option<Instant>>,
+    was_ready: AtomicBool,
+    closed: AtomicBool,
+    numbers: AtomicU64,
+}
+
+impl Pool {
+    /// Starts the workers that `config` asks for, as tasks of `handle`'s runtime. `program` is this program, which becomes a worker by
+    /// `acuity worker`.
+    ///
+    /// # Errors
+    /// Metrics were registered twice.
+    pub(crate) fn start(
+        config: &Config,
+        program: PathBuf,
+        handle: &Handle,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let totals = Totals::new()?;
+        registry.register(Box::new(totals.clone()))?;
+        let shared = Arc::new(Shared {
+            config: config.workers.clone(),
+            parts: parts(config),
+            log_level: Mutex::new(config.log.level),
+            program,
+            handle: handle.clone(),
+            members: Mutex::default(),
+            changes: watch::channel(0).0,
+            offers: Mutex::default(),
+            on_change: Mutex::default(),
+            memory: Memory::default(),
+            hurt: Hurt::default(),
+            totals,
+            instruments: Instruments::register(registry)?,
+            settled: OnceLock::new(),
+            last_loss: Mutex::new(None),
+            short_since: Mutex::new(None),
+            was_ready: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            numbers: AtomicU64::new(0),
+        });
+        for number in 0..shared.config.count + shared.config.spare {
+            handle.spawn(seat::keep(Arc::clone(&shared), number));
+        }
+        handle.spawn(remind(Arc::clone(&shared)));
+        Ok(Self(shared))
+    }
+
+    /// Whether any worker has ever been ready. Later lacks are told by metrics: what can be served without is served.
+    pub(crate) fn readiness(&self) -> Readiness {
+        match (self.0.closed.load(Ordering::Acquire), self.0.was_ready.load(Ordering::Acquire)) {
+            (true, _) => Readiness::Stopped,
+            (false, true) => Readiness::Ready,
+            (false, false) => Readiness::Starting,
+        }
+    }
+
+    /// What may be put into new playlists.
+    pub(crate) fn offers(&self) -> Arc<Offers> {
+        Arc::clone(&lock(&self.0.offers))
+    }
+
+    /// Calls `tell` when other models have come.
+    pub(crate) fn on_change(&self, tell: Box<dyn Fn() + Send>) {
+        lock(&self.0.on_change).push(tell);
+    }
+
+    /// Says to all workers that segments of a set will be asked for soon.
+    pub(crate) fn prepare(&self, request: v1::PrepareRequest) {
+        self.0.memory.prepared(&request, Instant::now());
+        for member in self.0.members() {
+            member.tell_prepare(&self.0.handle, request.clone());
+        }
+    }
+
+    /// Says to all workers, now and to come, that a tier is not to be used for a while.
+    pub(crate) fn withdraw(&self, request: v1::WithdrawRequest) {
+        self.0.memory.withdrawn(&request, Instant::now());
+        for member in self.0.members() {
+            member.tell_withdraw(&self.0.handle, request.clone());
+        }
+    }
+
+    /// Has all workers, now and to come, say so much.
+    pub(crate) fn set_log_level(&self, level: LogLevel) {
+        *lock(&self.0.log_level) = level;
+        for member in self.0.members() {
+            member.tell_log_level(&self.0.handle, level);
+        }
+    }
+
+    /// Has a segment made by a worker, or by another if that one is lost.
+    pub(crate) async fn enhance(
+        self,
+        request: EnhanceRequest,
+        pieces: Option<Pieces>,
+        raised: Arc<Notify>,
+    ) -> Result<EnhancedSegment, EnhanceError> {
+        self.0.enhance(request, pieces, raised).await
+    }
+
+    /// A worker for something small; `None` if none is ready.
+    pub(crate) fn any(&self) -> Option<Arc<Member>> {
+        self.0.best(None, None)
+    }
+
+    /// Brings what workers count up to date. Who does not answer soon is counted as before.
+    pub(crate) async fn refresh(&self) {
+        self.0.tally().await;
+    }
+
+    /// Ends all workers.
+    pub(crate) fn shutdown(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.changed();
+    }
+}
+
+impl Shared {
+    fn members(&self) -> Vec<Arc<Member>> {
+        lock(&self.members).clone()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Returns when the pool is going down.
+    async fn closed(&self) {
+        let mut changes = self.changes.subscribe();
+        // The sender is the pool's own. What it gives is locked and of no use here.
+        drop(changes.wait_for(|_| self.is_closed()).await.map(drop));
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Those that make segments: the oldest that are ready, as many as configured.
+    fn active(&self) -> Vec<Arc<Member>> {
+        let mut ready: Vec<_> = self.members().into_iter().filter(|member| member.is_ready()).collect();
+        ready.sort_by_key(|member| member.number);
+        ready.truncate(self.config.count);
+        ready
+    }
+
+    /// The one with least to do among those that have the rendition's models, or among all if none has.
+    fn best(&self, spec: Option<&RenditionSpec>, not: Option<u64>) -> Option<Arc<Member>> {
+        let active = self.active();
+        let others = || active.iter().filter(|member| Some(member.number) != not);
+        let least = |members: Vec<&Arc<Member>>| {
+            let load = |member: &&Arc<Member>| (member.load() * 1000.0) as u64;
+            members.into_iter().min_by_key(load).cloned()
+        };
+        let has = |member: &&Arc<Member>| spec.is_none_or(|spec| offers(&member.offers(), spec));
+        least(others().filter(has).collect()).or_else(|| least(others().collect()))
+    }
+
+    /// As [`Shared::best`], waiting for one until `give_up`.
+    async fn pick(&self, spec: &RenditionSpec, not: Option<u64>, give_up: Instant) -> Option<Arc<Member>> {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if let Some(member) = self.best(Some(spec), not) {
+                return Some(member);
+            }
+            if self.is_closed() || !matches!(timeout_at(give_up.into(), changes.changed()).await, Ok(Ok(())))
+            {
+                return None;
+            }
+        }
+    }
+
+    /// A worker has said how it is.
+    fn heard(&self, member: &Arc<Member>, standing: v1::Standing) -> Result<(), crate::wire::Nonsense> {
+        let (was_ready, installs) = (member.is_ready(), standing.installs);
+        let offers = Arc::new(Offers::read(standing.offers, standing.interpolators)?);
+        let state = v1::standing::State::try_from(standing.state).unwrap_or_default();
+        let is_ready = state == v1::standing::State::Ready;
+        let installed_before =
+            member.heard(is_ready, (standing.load, standing.lanes), installs, Arc::clone(&offers));
+        if !is_ready {
+            return Ok(());
+        }
+        *lock(&self.offers) = offers;
+        if !was_ready {
+            self.memory.all(Instant::now()).tell(member, &self.handle);
+            // It may have changed since this one was started.
+            member.tell_log_level(&self.handle, *lock(&self.log_level));
+            self.is_whole_again();
+            self.was_ready.store(true, Ordering::Release);
+            self.changed();
+        } else if installed_before != installs {
+            lock(&self.on_change).iter().for_each(|tell| tell());
+        }
+        Ok(())
+    }
+
+    /// A worker is lost that was last heard of at `last_seen`.
+    fn lost(&self, member: &Member, last_seen: Instant) {
+        lock(&self.members).retain(|other| other.number != member.number);
+        self.totals.ended(member.number);
+        lock(&self.short_since).get_or_insert(last_seen);
+        self.is_whole_again();
+        self.changed();
+    }
+
+    /// Whether workers have not been lost lately. Where they have, segments are sent when they are whole: what has begun to be sent can
+    /// only be gone on with where a worker makes it again.
+    fn is_calm(&self) -> bool {
+        lock(&self.last_loss).is_none_or(|at| at.elapsed() > CALM)
+    }
+
+    /// Looks whether as many make segments as should, and for how long they did not.
+    fn is_whole_again(&self) {
+        let active = self.active().len();
+        self.instruments.ready(active, self.members().len());
+        if active >= self.config.count
+            && let Some(since) = lock(&self.short_since).take()
+        {
+            self.instruments.recovery_seconds.observe(since.elapsed().as_secs_f64());
+        }
+    }
+
+    async fn tally(&self) {
+        let one = |member: Arc<Member>| async move {
+            let reply = tokio::time::timeout(METRICS_PATIENCE, member.metrics()).await;
+            if let Ok(Some(reply)) = reply {
+                if let Some(provider) = provider(&reply).filter(|_| member.is_ready()) {
+                    // Once is for all.
+                    let _ = self.settled.set(provider);
+                }
+                self.totals.told(member.number, reply);
+                // It may have ended meanwhile, and what has ended is not told any more.
+                if !self.members().iter().any(|other| other.number == member.number) {
+                    self.totals.ended(member.number);
+                }
+            }
+        };
+        // Spare ones count too: they have made what they made.
+        futures::future::join_all(self.members().into_iter().map(one)).await;
+    }
+}
+
+/// Whether a worker has what a rendition names.
+fn offers(offers: &Offers, spec: &RenditionSpec) -> bool {
+    match &spec.upscaler {
+        Upscaler::Bicubic => true,
+        Upscaler::Model { cluster, digest } => offers
+            .sets
+            .iter()
+            .any(|set| (&set.cluster, set.scale, &set.digest) == (cluster, spec.scale, digest)),
+    }
+}
+
+/// What runs a worker's networks, if it is one thing.
+fn provider(reply: &v1::MetricsReply) -> Option<Provider> {
+    let models = reply.families.iter().find(|family| family.name == "acuity_enhancer_model_info")?;
+    let label = |sample: &v1::Sample| {
+        let mut pairs = sample.labels.chunks_exact(2);
+        let value =
+            pairs.find_map(|pair| matches!(pair, [name, _] if name == "provider").then(|| pair.last()));
+        let value = value.flatten()?;
+        Provider::ALL.into_iter().find(|provider| provider.as_str() == value)
+    };
+    let mut providers = models.samples.iter().map(label);
+    let first = providers.next()??;
+    providers.all(|other| other == Some(first)).then_some(first)
+}
+
+/// Reminds workers of what is in play, and takes what they count while they live.
+async fn remind(shared: Arc<Shared>) {
+    let mut rounds = 0_u64;
+    let each = REMINDER.as_secs() / TALLY.as_secs();
+    while !shared.is_closed() {
+        tokio::time::sleep(TALLY).await;
+        shared.tally().await;
+        rounds += 1;
+        if rounds.is_multiple_of(each) {
+            let all = shared.memory.all(Instant::now());
+            shared.members().iter().for_each(|member| all.tell(member, &shared.handle));
+        }
+    }
+}
+
+/// What workers are told, in turn: lanes and cards are shared out, and so are processors.
+fn parts(config: &Config) -> Vec<WorkerPart> {
+    let count = config.workers.count.max(1);
+    let part = |number: usize| {
+        let mut enhancer = config.enhancer.clone();
+        enhancer.lanes = enhancer.lanes.div_ceil(count);
+        let cards: Vec<u32> = enhancer.gpu.devices.iter().copied().skip(number).step_by(count).collect();
+        if cards.is_empty() {
+            let shared = enhancer.gpu.devices.get(number % enhancer.gpu.devices.len().max(1)).copied();
+            enhancer.gpu.devices = shared.into_iter().collect();
+        } else {
+            enhancer.gpu.devices = cards;
+        }
+        let mut workers = config.workers.clone();
+        workers.cpus = match workers.cpus.len() {
+            0 => Vec::new(),
+            sets => workers.cpus.get(number % sets).cloned().into_iter().collect(),
+        };
+        let models = acuity_config::ModelsConfig {
+            directory: absolute(&config.models.directory),
+            ..config.models.clone()
+        };
+        enhancer.runtime_library = enhancer.runtime_library.as_deref().map(absolute);
+        enhancer.cost_file = enhancer.cost_file.as_deref().map(absolute);
+        WorkerPart { enhancer, models, workers, log: config.log.clone() }
+    };
+    (0..count).map(part).collect()
+}
+
+fn absolute(path: &std::path::Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// What is behind these locks is changed in single steps: a panic elsewhere leaves it whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_shared_out() {
+        let text = "[enhancer]\nlanes = 5\ninference_threads = 3\n[enhancer.gpu]\ndevices = [4, 5, 6]\n\
+                    [workers]\ncount = 2\ncpus = [\"0-3\", \"4-7\", \"8\"]\n[[route]]\norigin = \"http://o.example\"\n";
+        let parts = parts(&acuity_config::parse(text).unwrap());
+        let seen = |part: &WorkerPart| {
+            (part.enhancer.lanes, part.enhancer.gpu.devices.clone(), part.workers.cpus[0].to_string())
+        };
+        assert_eq!(seen(&parts[0]), (3, vec![4, 6], "0,1,2,3".to_owned()));
+        assert_eq!(seen(&parts[1]), (3, vec![5], "4,5,6,7".to_owned()));
+        assert!(parts[0].models.directory.is_absolute());
+    }
+}
