@@ -151,8 +151,8 @@ impl Metrics {
             )?,
             between: counters(
                 "acuity_enhancer_between_frames_total",
-                "Pictures between the source's, by what is seen there: one made of both, or the one before, because both are the same, \
-                 because of a cut, or for another reason",
+                "Pictures between the source's, by what is seen there: one made of both, one of both by film's cadence, or the one \
+                 before, because both are the same, because of a cut, or for another reason",
                 &["shown"],
             )?,
             stages: HistogramVec::new(

@@ -62,8 +62,10 @@ impl Report {
 pub struct Between {
     /// All of them.
     pub places: u32,
-    /// Made of both neighbours. In all others the first neighbour stays.
+    /// Made of both neighbours.
     pub made: u32,
+    /// Of film whose cadence was recognised: one of the neighbours, whichever is shown there. In all others the first one stays.
+    pub film: u32,
     /// Between two that are the same picture.
     pub same: u32,
     /// Across a cut or a flash.
@@ -73,10 +75,11 @@ pub struct Between {
 impl Between {
     /// How many of each kind, with the kind's metric label.
     #[must_use]
-    pub fn by_what_is_shown(&self) -> [(&'static str, u32); 4] {
-        let Self { places, made, same, apart } = *self;
-        let others = places.saturating_sub(made).saturating_sub(same).saturating_sub(apart);
-        [("made", made), ("same", same), ("cut", apart), ("stays", others)]
+    pub fn by_what_is_shown(&self) -> [(&'static str, u32); 5] {
+        let Self { places, made, film, same, apart } = *self;
+        let known = [made, film, same, apart].into_iter().fold(0, u32::saturating_add);
+        let others = places.saturating_sub(known);
+        [("made", made), ("film", film), ("same", same), ("cut", apart), ("stays", others)]
     }
 }
 
@@ -84,6 +87,7 @@ impl std::ops::AddAssign for Between {
     fn add_assign(&mut self, more: Self) {
         self.places += more.places;
         self.made += more.made;
+        self.film += more.film;
         self.same += more.same;
         self.apart += more.apart;
     }

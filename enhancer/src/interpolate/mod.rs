@@ -1,7 +1,7 @@
 //! Pictures between pictures: a higher frame rate.
 //!
-//! `times.rs` settles beforehand when pictures are shown; this stage gives what is to be seen at the new times. It holds each
-//! picture back until its neighbour is there. For what it does not give (a cut, no time left, a lost neighbour, `repeat`), the
+//! `times.rs` settles beforehand when pictures are shown; this stage gives what is to be seen at the new times. It holds
+//! pictures back until two turns of film would have been seen (`cadence.rs`). For what it does not give (a cut, no time left, a lost neighbour, `repeat`), the
 //! encoder's side shows the picture before, as it does for any picture that is missing (`pipeline.rs`), so the number of pictures and
 //! their times are the same whatever happens here.
 //!
@@ -9,14 +9,18 @@
 //! |---|---|
 //! | the same to the last bit | nothing: the first stays |
 //! | a cut, a flash, another size, a picture lost between them | nothing: the first stays |
+//! | two of film's, by its cadence | the one that film shows there |
 //! | the light fades | their mean |
 //! | anything else | what the interpolator makes; blocks that are equal in both stay as they are |
 
+mod cadence;
 mod crew;
 mod planes;
 mod relation;
 mod times;
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::codec::Picture;
@@ -143,9 +147,13 @@ pub(crate) struct Interpolate<'a> {
     /// when the upscaler's network would.
     limit: Limit,
     plain_seconds: f64,
-    before: Option<Before>,
+    /// Pictures on their way, the first of which goes next; and how much those that went before them had changed.
+    waiting: VecDeque<Waiting>,
+    went: VecDeque<f32>,
     /// What came of the places between.
     pub(crate) between: Between,
+    /// Places that got a picture.
+    shown: u32,
     /// The first thing that went wrong.
     pub(crate) fallback: Option<FallbackReason>,
     pub(crate) seconds: f64,
@@ -155,10 +163,12 @@ fn count(pictures: usize) -> u32 {
     u32::try_from(pictures).unwrap_or(u32::MAX)
 }
 
-/// A picture that waits for its neighbour.
-struct Before {
+/// A picture that waits for those behind it.
+struct Waiting {
     placed: Placed<Picture>,
-    small: Option<Small>,
+    small: Small,
+    /// How much it differs from the one before, in code values; not a number where that is no neighbour of its.
+    change: f32,
 }
 
 impl<'a> Interpolate<'a> {
@@ -169,16 +179,18 @@ impl<'a> Interpolate<'a> {
             timeline,
             limit,
             plain_seconds,
-            before: None,
+            waiting: VecDeque::new(),
+            went: VecDeque::new(),
+            shown: 0,
             between: Between { places: timeline.made(), ..Between::default() },
             fallback: None,
             seconds: 0.0,
         }
     }
 
-    /// Places that show the picture before because nothing was made for them.
+    /// Places that show the picture before because there is nothing else for them.
     pub(crate) fn stays(&self) -> u32 {
-        self.between.places.saturating_sub(self.between.made)
+        self.between.places.saturating_sub(self.shown)
     }
 
     /// Whether there is no time left for anything but plain work, at this place.
@@ -194,16 +206,24 @@ impl<'a> Interpolate<'a> {
         self.fallback.get_or_insert(reason);
     }
 
-    /// The pictures between two neighbours: as many as there are places, or none.
-    fn make(&mut self, first: &mut Before, next: &mut Before, places: usize) -> Result<Vec<Picture>, Failed> {
+    /// What is to be shown between two neighbours, by place from 1 on; the first stays where there is nothing.
+    fn make(
+        &mut self,
+        first: &Waiting,
+        next: &Waiting,
+        places: usize,
+        appears: Option<Range<f32>>,
+    ) -> Result<Vec<(usize, Picture)>, Failed> {
         let (a, b) = (&first.placed.picture, &next.placed.picture);
         if (a.width(), a.height()) != (b.width(), b.height()) || planes::are_same(a, b) {
             self.between.same += count(places);
             return Ok(Vec::new());
         }
-        let small = first.small.take().unwrap_or_else(|| Small::of(a.plane(0)));
-        let next_small = next.small.insert(Small::of(b.plane(0)));
-        let is_fade = match relation(&small, next_small) {
+        if let Some(from) = appears.and_then(|appears| shows_next_from(&appears, places)) {
+            self.between.film += count(places);
+            return (from..=places).map(|place| Ok((place, planes::copy(b)?))).collect();
+        }
+        let is_fade = match relation(&first.small, &next.small) {
             Relation::Apart => {
                 self.between.apart += count(places);
                 return Ok(Vec::new());
@@ -216,31 +236,36 @@ impl<'a> Interpolate<'a> {
             self.between.apart += count(places);
             return Ok(Vec::new());
         };
-        if places < 3 {
-            return Ok(vec![half]);
-        }
-        let quarters = (middle(a, &half)?, middle(&half, b)?);
-        Ok(if let (Some(first), Some(last)) = quarters { vec![first, half, last] } else { Vec::new() })
+        let made = if places < 3 {
+            vec![half]
+        } else if let (Some(before), Some(behind)) = (middle(a, &half)?, middle(&half, b)?) {
+            vec![before, half, behind]
+        } else {
+            Vec::new()
+        };
+        self.between.made += count(made.len());
+        Ok((1..).zip(made).collect())
     }
 
-    /// Fills the places between a picture and its neighbour, and sends both on their way.
-    fn fill(
-        &mut self,
-        mut first: Before,
-        next: &mut Before,
-        emit: Emit<'_, Picture>,
-    ) -> Result<(), EnhanceError> {
+    /// Sends the first of those that wait on its way, with what is to be seen between it and the next.
+    fn step(&mut self, emit: Emit<'_, Picture>) -> Result<(), EnhanceError> {
+        let Some(first) = self.waiting.pop_front() else { return Ok(()) };
+        let Some(next) = self.waiting.pop_front() else { return emit(first.placed) };
         let place = first.placed.index;
         let places = self.timeline.made_after(place);
-        let are_neighbours = places > 0 && next.placed.index == place + places + 1;
-        if are_neighbours && !matches!(self.way, Way::Repeat) && self.is_late(place) {
+        let is_to_fill = next.change.is_finite() && !matches!(self.way, Way::Repeat);
+        if is_to_fill && self.is_late(place) {
             self.give_up(FallbackReason::DeadlineShort);
         }
-        let mut made = Vec::new();
-        if are_neighbours && !matches!(self.way, Way::Repeat) {
+        let mut between = Vec::new();
+        if is_to_fill && !matches!(self.way, Way::Repeat) {
             let started = Instant::now();
-            made = match self.make(&mut first, next, places) {
-                Ok(made) => made,
+            let behind = self.waiting.iter().map(|later| later.change);
+            let changes: Vec<f32> =
+                self.went.iter().copied().chain(std::iter::once(next.change)).chain(behind).collect();
+            let appears = cadence::appears(&changes, self.went.len());
+            between = match self.make(&first, &next, places, appears) {
+                Ok(between) => between,
                 Err(Failed::Network(error)) => {
                     tracing::warn!(%error, "interpolation failed; in the rest of the segment pictures stay");
                     self.give_up(FallbackReason::ModelFailed);
@@ -250,13 +275,38 @@ impl<'a> Interpolate<'a> {
             };
             self.seconds += started.elapsed().as_secs_f64();
         }
-        self.between.made += count(made.len());
+        self.shown += count(between.len());
+        if self.went.len() > 2 * cadence::REACH {
+            self.went.pop_front();
+        }
+        self.went.push_back(next.change);
+        self.waiting.push_front(next);
         emit(first.placed)?;
-        for (behind, picture) in made.into_iter().enumerate() {
-            emit(Placed { index: place + 1 + behind, picture })?;
+        for (behind, picture) in between {
+            emit(Placed { index: place + behind, picture })?;
         }
         Ok(())
     }
+
+    /// A picture behind those that wait.
+    fn wait(&mut self, placed: Placed<Picture>) {
+        let small = Small::of(placed.picture.plane(0));
+        let change = self.waiting.back().map_or(f32::NAN, |before| {
+            let places = self.timeline.made_after(before.placed.index);
+            let are_neighbours = places > 0 && placed.index == before.placed.index + places + 1;
+            if are_neighbours { small.change(&before.small) } else { f32::NAN }
+        });
+        self.waiting.push_back(Waiting { placed, small, change });
+    }
+}
+
+/// From which place between two pictures on the second is shown, by when it appeared; `None` where that is not known half way.
+fn shows_next_from(appears: &Range<f32>, places: usize) -> Option<usize> {
+    const HALF: f32 = 0.5;
+    let is_known = appears.end <= HALF || appears.start >= HALF;
+    let middle = (appears.start + appears.end) / 2.0;
+    let share = |place: usize| place as f32 / (places + 1) as f32;
+    is_known.then(|| (1..=places).find(|place| share(*place) >= middle).unwrap_or(places + 1))
 }
 
 impl Stage for Interpolate<'_> {
@@ -266,25 +316,26 @@ impl Stage for Interpolate<'_> {
     /// A picture at the place behind the last is the next segment's first one: the last gap leads to it, and it goes no further.
     fn push(&mut self, placed: Placed<Picture>, emit: Emit<'_, Picture>) -> Result<(), EnhanceError> {
         let is_own = placed.index < self.timeline.len();
-        let mut next = Before { placed, small: None };
-        if let Some(first) = self.before.take() {
-            self.fill(first, &mut next, emit)?;
+        if is_own && matches!(self.way, Way::Repeat) {
+            self.finish(emit)?;
+            return emit(placed);
         }
-        // What has nothing behind it to be made need not wait.
-        let waits =
-            is_own && self.timeline.made_after(next.placed.index) > 0 && !matches!(self.way, Way::Repeat);
-        match (is_own, waits) {
-            (false, _) => Ok(()),
-            (true, false) => emit(next.placed),
-            (true, true) => {
-                self.before = Some(next);
-                Ok(())
-            }
+        self.wait(placed);
+        let enough = if is_own { cadence::REACH + 1 } else { 1 };
+        while self.waiting.len() > enough {
+            self.step(emit)?;
         }
+        if !is_own {
+            self.waiting.clear();
+        }
+        Ok(())
     }
 
     fn finish(&mut self, emit: Emit<'_, Picture>) -> Result<(), EnhanceError> {
-        self.before.take().map_or(Ok(()), |last| emit(last.placed))
+        while !self.waiting.is_empty() {
+            self.step(emit)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is done to pictures without a network: means of two, and what is equal in both. Pure, on planes.
 
+use crate::EnhanceError;
 use crate::codec::{Picture, Plane, PlaneMut};
 
 /// Side of a block of luma that is copied where both pictures have the same; chroma's is half of it.
@@ -11,6 +12,16 @@ pub(crate) fn are_same(a: &Picture, b: &Picture) -> bool {
         let (a, b) = (a.plane(index), b.plane(index));
         (a.width, a.height) == (b.width, b.height) && rows(a).eq(rows(b))
     })
+}
+
+/// Another picture that shows the same.
+pub(crate) fn copy(from: &Picture) -> Result<Picture, EnhanceError> {
+    let mut to = Picture::new(from.width(), from.height())?;
+    for index in 0..3 {
+        let mut plane = to.plane_mut(index);
+        rows_mut(&mut plane).zip(rows(from.plane(index))).for_each(|(to, from)| to.copy_from_slice(from));
+    }
+    Ok(to)
 }
 
 /// Fills `to` with the mean of both, rounded up: equal values stay.

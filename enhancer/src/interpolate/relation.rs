@@ -70,6 +70,16 @@ impl Small {
         Self { pixels, width, height }
     }
 
+    /// How much it differs from another, in code values on average; not a number where that is of another size.
+    pub(crate) fn change(&self, other: &Self) -> f32 {
+        if (self.width, self.height) != (other.width, other.height) || self.pixels.is_empty() {
+            return f32::NAN;
+        }
+        let pairs = self.pixels.iter().zip(&other.pixels);
+        let sum: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        (sum as f64 / self.pixels.len() as f64) as f32
+    }
+
     /// `BLOCK` pixels of a row from `(x, y)` on, which lie inside.
     fn row(&self, x: usize, y: usize) -> &[u8] {
         self.pixels.get(y * self.width + x..).and_then(|rest| rest.get(..BLOCK)).unwrap_or_default()

@@ -86,7 +86,7 @@ fn places_between_neighbours_are_filled_and_the_last_stays() {
     assert_eq!(timeline.len(), 6);
     let (out, between) = blended(&timeline, &[(0, 10), (2, 14), (4, 16)]);
     assert_eq!(out, [(0, 10), (1, 12), (2, 14), (3, 15), (4, 16)]);
-    assert_eq!(between, Between { places: 3, made: 2, same: 0, apart: 0 });
+    assert_eq!(between, Between { places: 3, made: 2, ..Between::default() });
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_cut_a_flash_and_what_is_the_same_stay() {
     let timeline = timeline(&[0, 1, 2, 3], 2);
     let (out, between) = blended(&timeline, &[(0, 10), (2, 10), (4, 90), (6, 91)]);
     assert_eq!(out, [(0, 10), (2, 10), (4, 90), (5, 91), (6, 91)]);
-    assert_eq!(between, Between { places: 4, made: 1, same: 1, apart: 1 });
+    assert_eq!(between, Between { places: 4, made: 1, same: 1, apart: 1, film: 0 });
 }
 
 #[test]
@@ -126,6 +126,30 @@ fn four_for_one_are_made_twice() {
     let (out, between) = blended(&timeline, &[(0, 10), (4, 14)]);
     assert_eq!(out, [(0, 10), (1, 11), (2, 12), (3, 13), (4, 14)]);
     assert_eq!(between.places, 6);
+}
+
+#[test]
+fn film_keeps_its_cadence() {
+    // 25 pictures a second in 30, and all of them in 60: every fifth is seen once more.
+    let shown_at = |sixtieths: usize| (sixtieths * 25 / 60) as u8 * 4;
+    let (source, truth): (Vec<i64>, Vec<u8>) = ((0..36).collect(), (0..72).map(shown_at).collect());
+    let timeline = timeline(&source, 2);
+    let pictures: Vec<(usize, u8)> = (0..72).step_by(2).map(|place| (place, truth[place])).collect();
+    let (out, between) = blended(&timeline, &pictures);
+    let mut shown: Vec<Option<u8>> = vec![None; 72];
+    out.iter().for_each(|(place, value)| shown[*place] = Some(*value));
+    // What shows nothing of its own shows what was before.
+    for place in 1..72 {
+        shown[place] = shown[place].or(shown[place - 1]);
+    }
+    let differ: Vec<usize> = (0..71).filter(|place| shown[*place] != Some(truth[*place])).collect();
+    assert_eq!(
+        differ.len(),
+        between.made as usize,
+        "only what the cadence does not tell is made: {differ:?}"
+    );
+    assert_eq!((between.places, between.film + between.same + between.made), (36, 35), "{between:?}");
+    assert_eq!(between.made, 6, "one of each turn: {between:?}");
 }
 
 #[test]

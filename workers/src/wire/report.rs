@@ -21,13 +21,14 @@ pub(crate) fn report_message(report: &Report) -> v1::Report {
         }),
         MadeBy::Plain | MadeBy::Untouched => None,
     };
-    let Between { places, made, same, apart } = report.between;
+    let Between { places, made, film, same, apart } = report.between;
     let stages = report.stages;
     v1::Report {
         frames: report.frames,
         held_frames: report.held_frames,
         between_places: places,
         between_made: made,
+        between_film: film,
         between_same: same,
         between_apart: apart,
         interpolator: report.interpolator.clone(),
@@ -75,6 +76,7 @@ pub(crate) fn report(message: v1::Report) -> Result<Report, Nonsense> {
         between: Between {
             places: message.between_places,
             made: message.between_made,
+            film: message.between_film,
             same: message.between_same,
             apart: message.between_apart,
         },

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import decode, media, metrics
 from ...evidence import rows, vmaf
-from .. import material, methods, publish, triplets
+from .. import cadence, material, methods, publish, triplets
 
 DEFAULT = Path(__file__).with_name("plan.toml")
 QUALITY = {
@@ -31,6 +31,8 @@ QUALITY = {
 }
 HEIGHT = 360
 BASELINES = ("repeat", "blend", *methods.MCI)
+# What the edge makes of film with a network, which shows one of the neighbours where film's cadence tells which.
+IN_THE_EDGE = " in the edge"
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,13 @@ def _judged(made, truth):
     return figures | {"vmaf": told["vmaf"], "vmaf_neg": told["vmaf_neg"]}
 
 
+def _in_the_edge_too(one, name, made):
+    """What a method made, and what the edge would show of it."""
+    yield name, made
+    if name not in BASELINES:
+        yield name + IN_THE_EDGE, cadence.film(one.coded, made)
+
+
 def _sha(array):
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
 
@@ -108,7 +117,10 @@ def _sha(array):
 def measure_case(one, clip_sha256, models, table, say):
     """Measures what of a Case is not in the table yet, or was measured on other bytes."""
     coded_sha256 = _sha(one.coded.raw)
-    digests = dict.fromkeys(BASELINES, "") | {name: hashlib.sha256(data).hexdigest() for name, data in models.items()}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in models.items()}
+    if cadence.is_film(one.coded):
+        digests |= {name + IN_THE_EDGE: digest for name, digest in digests.items()}
+    digests = dict.fromkeys(BASELINES, "") | digests
     wanted = []
     for name, digest in digests.items():
         known = table.get(**one.key(name))
@@ -124,8 +136,11 @@ def measure_case(one, clip_sha256, models, table, say):
     luma = one.coded.luma
     places = [index for index in sorted(ends.luma) if not material.is_cut(luma[index], luma[index + 1])]
     truth = [one.middle.luma[index] for index in places]
-    chosen = {name: data for name, data in models.items() if name in wanted}
-    for name, made in methods.every(one.coded, count, chosen, [name for name in BASELINES if name in wanted]):
+    chosen = {name: data for name, data in models.items() if {name, name + IN_THE_EDGE} & set(wanted)}
+    made_by = methods.every(one.coded, count, chosen, [name for name in BASELINES if name in wanted])
+    for name, made in (each for made in made_by for each in _in_the_edge_too(one, *made)):
+        if name not in wanted:
+            continue
         figures = _judged([made.luma[index] for index in places], truth)
         row = one.key(name) | figures | {"frames": len(places), "kbps_measured": one.kbps_measured}
         row |= {"ms_per_frame": made.seconds * 1000.0 or None, "graph_sha256": digests[name]}
