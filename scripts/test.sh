@@ -65,6 +65,8 @@ check "clippy" cargo clippy --release --workspace --all-targets --locked -- -D w
 check "licences and sources of what is built in" "$cache/cargo-deny/bin/cargo-deny" --locked check licenses bans sources
 suite "rust tests" count_cargo cargo test --release --workspace --locked --no-fail-fast
 check "kept inputs of the fuzz targets (the first time builds them)" scripts/fuzz.sh all --kept
+# A short look for something new; `make fuzz` is the long one. What is found lies in .acuity/fuzz, with the input that shows it.
+check "a quarter of a minute of fuzzing for each target" scripts/fuzz.sh all --seconds 15
 suite "trainer tests" count_unittest env -C models/trainer "$cache/trainer/bin/python" -m unittest discover -s tests -t .
 suite "bench tests" count_unittest env -C scripts/bench "$cache/trainer/bin/python" -m unittest test_bench
 suite "observability tests" count_unittest env -C deploy python3 -m unittest test_observability

@@ -30,7 +30,7 @@ class Cadence(unittest.TestCase):
         frames = media.frames_from_luma(np.ascontiguousarray(np.stack(shown[::2])))
         self.assertTrue(cadence.is_film(frames))
         nothing = np.zeros_like(shown[0])
-        made = cadence.film(frames, Made({at: nothing for at in range(47)})).luma
+        made = cadence.film(frames, Made(dict.fromkeys(range(47), nothing))).luma
         kept = [at for at in made if made[at] is nothing]
         self.assertLessEqual(len(kept), 8, "one of each turn of six is not told")
         for at in set(made) - set(kept):

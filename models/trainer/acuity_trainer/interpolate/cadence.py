@@ -43,7 +43,7 @@ def _is_repeat(told, at):
 
 
 def appears(told, at):
-    """When the second picture of the gap `told[at]` appeared, in shares of it: (after, by); None where there is no cadence."""
+    """When the second picture of the gap `told[at]` appeared, in shares of it: (after, by); None without a cadence."""
     before = [other for other in range(at, max(0, at - REACH) - 1, -1) if _is_repeat(told, other)][:3]
     behind = [other for other in range(at + 1, min(len(told), at + 1 + REACH)) if _is_repeat(told, other)][:3]
     earlier = [a - b for a, b in itertools.pairwise(before)]

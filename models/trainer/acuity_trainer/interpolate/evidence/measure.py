@@ -1,6 +1,7 @@
 """Fills the CSV file: clips times rates times methods, each made picture compared with the true one between."""
 
 import hashlib
+import itertools
 import tempfile
 import tomllib
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def measure_case(one, clip_sha256, models, table, say):
     truth = [one.middle.luma[index] for index in places]
     chosen = {name: data for name, data in models.items() if {name, name + IN_THE_EDGE} & set(wanted)}
     made_by = methods.every(one.coded, count, chosen, [name for name in BASELINES if name in wanted])
-    for name, made in (each for made in made_by for each in _in_the_edge_too(one, *made)):
+    for name, made in itertools.chain.from_iterable(_in_the_edge_too(one, *pair) for pair in made_by):
         if name not in wanted:
             continue
         figures = _judged([made.luma[index] for index in places], truth)
