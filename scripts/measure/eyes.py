@@ -13,20 +13,18 @@ import http.server
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import tempfile
 import threading
-import time
 import urllib.parse
-import urllib.request
 from pathlib import Path
+
+from near import free_port, get, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT = ROOT / "target/release"
 TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
-WEB = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Collector(http.server.BaseHTTPRequestHandler):
@@ -42,17 +40,6 @@ class Collector(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def get(url):
-    with WEB.open(url, timeout=60) as answer:
-        return answer.read().decode()
 
 
 def processor_us(pid):
@@ -75,24 +62,18 @@ class Edge:
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            try:
-                get(f"http://{self.admin}/readyz")
-                break
-            except OSError:
-                time.sleep(0.2)
-        master = get(f"http://{listen}/sample/master.m3u8")
+        wait_for(f"http://{self.admin}/readyz")
+        master = get(f"http://{listen}/sample/master.m3u8").decode()
         media = f"http://{listen}" + next(
             line for line in master.splitlines() if line.startswith("/~acuity/")
         )
         first = next(
             line
-            for line in get(media).splitlines()
+            for line in get(media).decode().splitlines()
             if line and not line.startswith("#")
         )
         self.url = urllib.parse.urljoin(media, first)
-        WEB.open(self.url, timeout=60).read()
+        get(self.url)
 
     def round(self, seconds):
         before = processor_us(self.process.pid)

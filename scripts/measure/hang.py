@@ -12,23 +12,17 @@ was. With --check the origins have a health check. Ends only what it started.
 import argparse
 import http.server
 import json
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.error
-import urllib.request
 from pathlib import Path
 
+from near import free_port, get, wait_for
+
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n1.ts\n"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Origin(http.server.ThreadingHTTPServer):
@@ -56,11 +50,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return answer.read()
 
 
 def viewer(number, base, until, took, failed):
@@ -98,14 +87,7 @@ def main():
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root)
         try:
             base = f"http://127.0.0.1:{edge}"
-            for _ in range(600):
-                try:
-                    get(f"http://127.0.0.1:{admin}/readyz")
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            else:
-                sys.exit("the edge is not ready")
+            wait_for(f"http://127.0.0.1:{admin}/readyz")
             took, failed = [], []
             until = time.monotonic() + 10 + args.seconds
             viewers = [

@@ -10,40 +10,18 @@ resident set every 15 seconds and, at the end, the peak and the slope of the sec
 
 import argparse
 import re
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return answer.read()
+from near import free_port, get, wait_for
 
 
 def resident_mib(pid):
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
-
-
-def wait_for(url, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            return get(url)
-        except OSError:
-            time.sleep(0.1)
-    sys.exit(f"no answer from {url}")
 
 
 def main():
