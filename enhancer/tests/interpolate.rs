@@ -135,6 +135,23 @@ fn no_picture_mixes_both_sides_of_a_cut() {
 }
 
 #[test]
+fn film_keeps_its_cadence() {
+    let source = Source::make_film("mpegts");
+    let spec = spec(&source, 1, Interpolator::Blend);
+    let segment = &source.segments[1];
+    let made = enhance(request(&source, segment, &spec)).unwrap();
+    assert_doubled(&source, segment, &made.bytes, &spec);
+    let between = made.report.between;
+    assert_eq!(between.places, 60);
+    assert!(between.film >= 38 && between.made <= 12, "{between:?}");
+    // Each filmed picture is seen two or three times in a row, but for the one gap of six that is interpolated: a step of its own.
+    let means = kit::mean_luma(&made.bytes);
+    let is_step = |pair: &[f64]| (pair[1] - pair[0]).abs() > 1.0;
+    let steps = means.windows(2).filter(|pair| is_step(pair)).count();
+    assert!((49..=49 + 12).contains(&steps), "{steps} steps of {means:?}");
+}
+
+#[test]
 fn what_is_late_repeats_in_the_same_stream() {
     let source = Source::make("25", "mpegts");
     let spec = spec(&source, 1, Interpolator::Blend);

@@ -101,6 +101,13 @@ impl Source {
         Self::of(&["-filter_complex", &joined], "mpegts")
     }
 
+    /// Film: 25 pictures a second shown at 30, whose light alone says which is shown: each is four steps brighter than the one before, of
+    /// forty.
+    pub(crate) fn make_film(container: &str) -> Self {
+        let film = "testsrc2=size=320x180:rate=25:duration=6,lutyuv=y=60+val/4,geq=lum='lum(X,Y)+4*mod(N,20)':cb=128:cr=128,fps=30";
+        Self::of(&["-f", "lavfi", "-i", film], container)
+    }
+
     fn of(input: &[&str], container: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let playlist = directory.path().join("index.m3u8");
