@@ -297,22 +297,25 @@ impl Shared {
     }
 
     async fn tally(&self) {
-        let one = |member: Arc<Member>| async move {
-            let reply = tokio::time::timeout(METRICS_PATIENCE, member.metrics()).await;
-            if let Ok(Some(reply)) = reply {
-                if let Some(provider) = provider(&reply).filter(|_| member.is_ready()) {
-                    // Once is for all.
-                    let _ = self.settled.set(provider);
-                }
-                self.totals.told(member.number, reply);
-                // It may have ended meanwhile, and what has ended is not told any more.
-                if !self.members().iter().any(|other| other.number == member.number) {
-                    self.totals.ended(member.number);
-                }
-            }
-        };
         // Spare ones count too: they have made what they made.
-        futures::future::join_all(self.members().into_iter().map(one)).await;
+        let members = self.members();
+        futures::future::join_all(members.iter().map(|member| self.tally_of(member))).await;
+    }
+
+    /// Takes what a worker has counted, if it says so soon.
+    async fn tally_of(&self, member: &Member) {
+        let reply = tokio::time::timeout(METRICS_PATIENCE, member.metrics()).await;
+        if let Ok(Some(reply)) = reply {
+            if let Some(provider) = provider(&reply).filter(|_| member.is_ready()) {
+                // Once is for all.
+                let _ = self.settled.set(provider);
+            }
+            self.totals.told(member.number, reply);
+            // It may have ended meanwhile, and what has ended is not told any more.
+            if !self.members().iter().any(|other| other.number == member.number) {
+                self.totals.ended(member.number);
+            }
+        }
     }
 }
 

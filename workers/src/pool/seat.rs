@@ -85,6 +85,10 @@ async fn live(shared: &Arc<Shared>, place: usize) -> End {
     let Watched { end, last_seen } = watch(shared, place, &member, &mut process).await;
     // Told first: who has just lost a segment to it asks.
     let _ = member.end.set(end);
+    if end == End::Recycled {
+        // Its last segment was made since it was last asked what it had counted.
+        shared.tally_of(&member).await;
+    }
     process.end().await;
     shared.resident(place, 0);
     shared.instruments.ended(end);
