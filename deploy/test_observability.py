@@ -31,7 +31,7 @@ CACHE = ROOT / ".acuity"
 BUILT = Path(os.environ.get("ACUITY_BUILT", ROOT / "target/release"))
 
 # Nothing here takes longer unless it is broken.
-PATIENCE_S = 60
+PATIENCE_S = 120
 # Series that only what this test does not do brings forth: interpolation, and refusals or restarts of what is whole.
 MAY_BE_EMPTY = (
     "acuity_enhancer_between_frames_total",

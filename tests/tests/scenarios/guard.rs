@@ -203,7 +203,7 @@ async fn play_until(world: &World, media: &Media, is_there: impl Fn(&Metrics) ->
                 return metrics;
             }
             let (text, events) = (metrics.text(), world.edge.events());
-            assert!(start.elapsed() < Duration::from_secs(90), "no verdict:\n{text}\n{events}");
+            assert!(start.elapsed() < Duration::from_secs(180), "no verdict:\n{text}\n{events}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
