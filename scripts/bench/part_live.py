@@ -99,7 +99,7 @@ def play(setting, made, seconds, arrive_s):
             thread.start()
         time.sleep(arrive_s)
         # on streams with one player: with a third one the edge would take its time for them
-        witnesses = [Witness(enhanced(edge, names[-1 - number])) for number in range(WITNESSES)]
+        witnesses = [Witness(enhanced(edge, names[-1 - number]), CLIP_S) for number in range(WITNESSES)]
         while any(player.is_alive() for player in players):
             late = sum(len(player.buffer.stalls) for player in players)
             setting.say(f"{time.monotonic() - began:.0f} of {seconds} s, {late} stalls")

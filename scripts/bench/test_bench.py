@@ -165,6 +165,11 @@ class Live(unittest.TestCase):
         after = {'a_total{kept="no",who="viewer"}': 3.0, 'a_total{kept="yes",who="start"}': 2.0, "b_total": 9.0}
         self.assertEqual(live_watch.grown(before, after, "a_total", "who", "kept"), {"viewer no": 2, "start yes": 2})
 
+    def test_what_ffmpeg_says_of_a_loop_is_no_error(self):
+        loop = ["[hls @ 0x1] Packet corrupt (stream = 0, dts = 5523000).", "b.m3u8: corrupt input packet in stream 0"]
+        fault = ["[hls @ 0x1] Packet corrupt (stream = 0, dts = 1203000).", "b.m3u8: corrupt input packet in stream 0"]
+        self.assertEqual(live_watch.besides_the_loop(iter([*loop, "other", *fault]), 60), ["other", *fault])
+
     def test_the_edges_policy_is_the_parts(self):
         rust = (ROOT / "config/src/enhancer.rs").read_text()
         self.assertRegex(rust, rf"\n +fraction: {part_live.DEADLINE_FRACTION},")

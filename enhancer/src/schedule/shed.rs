@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use super::queue::{Standing, seconds_until};
 use crate::Priority;
 
-/// Late by less is in time: deadlines leave as much before a player's picture stands still.
-const GRACE_SECONDS: f64 = 0.25;
+/// Who would be there by less before its deadline is refused too: a forecast is as often too low as too high.
+const MARGIN_SECONDS: f64 = 0.1;
 
 /// Who has just come to a lane that is free is tried in any case: what a machine that has nothing to do takes for a segment is learned so,
 /// and a forecast that is too high would refuse everything for ever.
@@ -48,7 +48,7 @@ impl Shed {
             if standing.demand.yields() && wish.priority == Priority::Viewer && !is_tried {
                 let left = wish.deadline.map_or(f64::INFINITY, |by| seconds_until(by, now));
                 let stream = standing.demand.stream();
-                if *first + work > left + GRACE_SECONDS || self.0.contains_key(&stream) {
+                if *first + work > left - MARGIN_SECONDS || self.0.contains_key(&stream) {
                     if stream != 0 && self.0.len() < STREAMS_LIMIT {
                         self.0.entry(stream).or_insert(now);
                     }
