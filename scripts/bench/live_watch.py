@@ -47,8 +47,8 @@ class Witness:
 
 
 def besides_the_loop(said, clip_s):
-    """What FFmpeg says but of a clip's last picture: it calls it corrupt of the origin's own segments too, because it looks for
-    continuity counters to go on behind a discontinuity."""
+    """What FFmpeg says but of a clip's last picture: it calls it corrupt in the origin's own segments too, because it
+    looks for continuity counters to go on behind a discontinuity."""
     kept, is_loop = [], False
     for line in said:
         told = re.search(r"Packet corrupt \(stream = \d+, dts = (\d+)\)", line)
