@@ -317,7 +317,7 @@ async fn a_wrong_catalogue_is_refused_whole_and_the_old_one_stays() {
         ("malformed", good[..good.len() / 2].to_owned()),
         ("missing", good.replace(&game, &sha256(b"nobody has it"))),
         ("digest", good.replace(&game, &forged)),
-        ("too_large", good.replacen("bytes = ", "bytes = 9", 1)),
+        ("too_large", good.replacen("bytes = ", "bytes = 99", 1)),
         ("empty", "format = 1\nmodel = []\n".to_owned()),
     ] {
         let digest = shared.publish_by_hand(document.as_bytes());
