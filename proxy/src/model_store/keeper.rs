@@ -204,6 +204,8 @@ impl Keeper {
         let catalogue = digest.map(short);
         if refusal.is_final() {
             self.instruments.reached();
+            // Also where a channel names nothing: what is wanted is not what is in use then.
+            self.instruments.behind(true);
             if let Some(digest) = digest {
                 let times = match &self.refused {
                     Some(refused) if refused.digest == digest => refused.times.saturating_mul(2),
