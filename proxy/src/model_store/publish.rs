@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use acuity_models::{Manifest, Sha256, StoredFile};
 use bytes::Bytes;
 
-use super::remote::{Pointer, Remote, RemoteError};
+use super::remote::{Remote, RemoteError, Seen};
 
 /// What publishing comes to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -121,16 +121,16 @@ async fn put(remote: &Remote, file: &StoredFile, path: &PathBuf, replaces: bool)
 }
 
 async fn point(remote: &Remote, channel: &str, digest: Sha256, is_dry: bool) -> Result<bool, PublishError> {
-    let seen: Option<Pointer> = match remote.channel(channel, None).await {
-        Ok(pointer) => Some(pointer),
-        Err(RemoteError::Absent) => None,
-        Err(error) => return Err(store(format!("looking at the channel {channel}"))(error)),
+    let found = remote.channel(channel, None).await;
+    let seen = match &found {
+        Ok(pointer) if pointer.digest == digest => return Ok(false),
+        Ok(pointer) => Seen::Pointer(pointer),
+        Err(RemoteError::Absent) => Seen::Nothing,
+        Err(RemoteError::NotADigest) => Seen::NoDigest,
+        Err(error) => return Err(store(format!("looking at the channel {channel}"))(error.clone())),
     };
-    if seen.as_ref().is_some_and(|pointer| pointer.digest == digest) {
-        return Ok(false);
-    }
     if !is_dry {
-        match remote.move_channel(channel, digest, seen.as_ref()).await {
+        match remote.move_channel(channel, digest, seen).await {
             Ok(()) => {}
             Err(RemoteError::Taken) => return Err(PublishError::Moved(channel.to_owned())),
             Err(error) => return Err(store(format!("moving the channel {channel}"))(error)),

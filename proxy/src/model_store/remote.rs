@@ -39,7 +39,7 @@ pub const WRITING: Patience =
     Patience { connect: Duration::from_secs(10), whole: None, silence: Duration::from_secs(900) };
 
 /// Why a store did not do what it was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum RemoteError {
     /// There is no such thing.
     #[error("there is no such thing in the store")]
@@ -79,6 +79,17 @@ pub struct Pointer {
     pub digest: Sha256,
     /// By which the store knows this very state of the channel, if it tells.
     pub e_tag: Option<String>,
+}
+
+/// A channel as somebody saw it who wants to move it.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// There was none.
+    Nothing,
+    /// It named this.
+    Pointer(&'a Pointer),
+    /// It held no digest: nobody misses that.
+    NoDigest,
 }
 
 /// A catalogue that lies in a store.
@@ -247,17 +258,15 @@ impl Remote {
     ///
     /// # Errors
     /// [`RemoteError::Taken`] where it is not.
-    pub async fn move_channel(
-        &self,
-        name: &str,
-        digest: Sha256,
-        seen: Option<&Pointer>,
-    ) -> Result<(), RemoteError> {
+    pub async fn move_channel(&self, name: &str, digest: Sha256, seen: Seen<'_>) -> Result<(), RemoteError> {
         let (store, location) = self.at(&["channels", name]).await?;
         let payload = || PutPayload::from(format!("{digest}\n"));
         let mode = match seen {
-            None => PutMode::Create,
-            Some(pointer) => PutMode::Update(UpdateVersion { e_tag: pointer.e_tag.clone(), version: None }),
+            Seen::Nothing => PutMode::Create,
+            Seen::NoDigest => PutMode::Overwrite,
+            Seen::Pointer(pointer) => {
+                PutMode::Update(UpdateVersion { e_tag: pointer.e_tag.clone(), version: None })
+            }
         };
         match store.put_opts(&location, payload(), mode.into()).await {
             // A directory cannot compare and swap; whoever publishes there does not do so from two places at once.

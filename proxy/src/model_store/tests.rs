@@ -311,5 +311,6 @@ async fn channels_are_moved_to_what_is_there_alone() {
         fs::write(&channel, text).unwrap();
         let found = world.remote().channel("stable", None).await;
         assert!(matches!(found, Err(RemoteError::NotADigest)), "{text}: {found:?}");
+        assert!(promote(&world.remote(), "stable", two.digest()).await.unwrap(), "and put right");
     }
 }

@@ -211,16 +211,18 @@ async fn a_pin_stays_where_it_is_and_a_reload_moves_it() {
     assert!(is_in_use(&metrics, &first), "whatever the channel names");
     assert_eq!(metrics.sum(INFO, &[("follows", "pin")]), 1.0, "{}", metrics.text());
 
+    let dark = until(&world, "/vod/master.m3u8", |master| is_of(master, "game")).await;
     rewrite(&world.edge, &settings, &world.origin);
     let (status, told) = post(&world.edge, "/reload").await;
     assert_eq!((status, &told["restart_needed"]), (200, &serde_json::json!([])), "{told}");
-    eventually(&world.edge, "the channel's", |metrics| is_in_use(metrics, &second)).await;
-    let player = Player::new().unwrap();
-    let bright = until(&world, "/vod/master.m3u8", |master| is_of(master, "game")).await;
+    let is_bright = |master: &Multivariant| is_of(master, "game") && model_set(master) != model_set(&dark);
+    until(&world, "/vod/master.m3u8", is_bright).await;
+    assert!(is_in_use(&world.edge.metrics().await.unwrap(), &second), "what the channel names");
     rewrite(&world.edge, &pinned, &world.origin);
     assert_eq!(post(&world.edge, "/reload").await.0, 200);
-    let is_back = |master: &Multivariant| is_of(master, "game") && model_set(master) != model_set(&bright);
+    let is_back = |master: &Multivariant| is_of(master, "game") && model_set(master) == model_set(&dark);
     let back = until(&world, "/vod/master.m3u8", is_back).await;
+    let player = Player::new().unwrap();
     assert_eq!(made_by(&player, &media_of(&player, &back).await, 0).await.0, "game-x2-s");
     assert!(is_in_use(&world.edge.metrics().await.unwrap(), &first));
 }
@@ -403,7 +405,7 @@ async fn a_file_that_breaks_off_on_the_way_is_gone_on_with() {
 #[test]
 fn the_commands_say_what_they_do_and_what_is_wrong() {
     let shared = Shared::new();
-    let mut zoo = zoo(3.0);
+    let zoo = zoo(3.0);
     let (directory, url) = (zoo.directory().to_str().unwrap().to_owned(), shared.url());
     let to = ["--store", url.as_str()];
     let (code, dry, told) = run(&[&["models", "push", &directory, "--dry-run"][..], &to].concat());
