@@ -142,6 +142,14 @@ class Refused(unittest.TestCase):
         for written in ("[nodes]", "[nodes.tls]", "  [ nodes ]"):
             self.refused("which nodes.enabled writes", {"config": f"{config}\n{written}\n"})
         self.refused("pattern", {"nodes": {"address": "any"}})
+        store, stored = {"url": "s3://models", "secret": "a"}, {"enabled": True}
+        self.refused("names no Secret with", {"models": {"store": {"url": "s3://models"}}, "storage": stored})
+        self.refused("storage is off", {"models": {"store": store}})
+        both = {"store": store, "existingClaim": "b"}
+        self.refused("from one of them", {"models": both, "storage": stored})
+        written = {"config": f"{config}\n[models]\n", "models": {"store": store}, "storage": stored}
+        self.refused("which models.store writes", written)
+        self.refused("pattern", {"models": {"store": {"url": "file:///models"}}})
         self.refused("missing property 'memory'", {"resources": {"limits": {"memory": None}}})
         self.refused("", {"kind": "Job"})
         self.refused("", {"replicas": -1})
@@ -302,6 +310,27 @@ class Rendered(unittest.TestCase):
             file.write_text(text.replace("/etc/acuity-secrets/a/key", str(secret)))
             status, said = run(BUILT / "acuity", "check", "--config", file, cwd=ROOT)
             self.assertEqual(status, 0, said)
+
+    def test_the_models_section_has_no_faults(self):
+        folder = scratch(self)
+        for name in ("id", "key"):
+            (folder / name).touch(mode=0o600)
+            (folder / name).write_text("AKIAEDGE")
+        store = {"url": "s3://models/region-1", "secret": "s", "settings": 'interval = "5m"', "pin": "ab" * 32}
+        values = {"models": {"store": store | {"endpoint": "https://minio.example"}}, "storage": {"enabled": True}}
+        found = {each["kind"]: each for _, each in rendered(values)}
+        text = found["ConfigMap"]["data"]["acuity.toml"]
+        section = tomllib.loads(text)["models"]["store"]
+        self.assertEqual((section["channel"], section["interval"], section["pin"]), ("stable", "5m", "ab" * 32))
+        pod = found["Deployment"]["spec"]["template"]["spec"]
+        mounted = {each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+        self.assertLessEqual({"/etc/acuity-secrets/s", "/var/lib/acuity"}, mounted)
+        file = folder / "acuity.toml"
+        text = text.replace("/etc/acuity-secrets/s", str(folder)).replace("/var/lib/acuity", str(folder))
+        file.write_text(text)
+        status, said = run(BUILT / "acuity", "check", "--config", file, cwd=ROOT)
+        self.assertEqual(status, 0, said)
+        self.assertIn("nothing has come from the store yet", said)
 
     def test_what_the_readme_shows_has_no_faults_and_a_way_out(self):
         text = (HERE / "README.md").read_text()

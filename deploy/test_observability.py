@@ -172,6 +172,8 @@ class Watched(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = Path(tempfile.mkdtemp(prefix="acuity-watched-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        # a worker of root is nobody, who has to get to the models
+        cls.folder.chmod(0o755)
         origin, edge, admin, prometheus, node = (f"127.0.0.1:{free_port()}" for _ in range(5))
         cls.admin, cls.edge, cls.prometheus = (f"http://{each}" for each in (admin, edge, prometheus))
         cls.start("origin", BUILT / "sample-origin", "--listen", origin, "--sample", CACHE / "sample")
@@ -199,7 +201,10 @@ class Watched(unittest.TestCase):
             rate = 1.0
             at_least = 1
             [models]
-            directory = "{ROOT / "models/zoo"}"
+            directory = "{cls.folder / "models"}"
+            [models.store]
+            url = "{cls.stocked()}"
+            interval = "1s"
             # a region of one: what is told of nodes is there, and nothing is asked
             [nodes]
             listen = "{node}"
@@ -222,6 +227,16 @@ class Watched(unittest.TestCase):
         folder = cls.folder / "kept"
         folder.mkdir(mode=0o700)
         return folder
+
+    @classmethod
+    def stocked(cls):
+        """A store with the models that ship, which the edge has already: it is ready with them, and what is told of a store is there too."""
+        store = cls.folder / "store"
+        store.mkdir()
+        url = f"file://{store}"
+        for command in (["push", ROOT / "models/zoo", "--to", url], ["pull", cls.folder / "models", "--from", url]):
+            subprocess.run([BUILT / "acuity", "models", *map(str, command)], check=True, capture_output=True, cwd=ROOT)
+        return url
 
     @classmethod
     def secret(cls):

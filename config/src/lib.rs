@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bucket;
 mod cache;
 mod cluster;
 mod depot;
@@ -21,6 +22,7 @@ mod guard;
 mod handover;
 mod limits;
 mod log;
+mod model_store;
 mod models;
 mod nodes;
 mod origin;
@@ -39,9 +41,10 @@ mod workers;
 
 use std::net::SocketAddr;
 
+pub use bucket::StoreConfig;
 pub use cache::CacheConfig;
 pub use cluster::{ClusterChoice, ClusterRule};
-pub use depot::{DepotConfig, DepotPlace, StoreConfig};
+pub use depot::{DepotConfig, DepotPlace};
 pub use detail::DetailShareOf;
 pub use enhancer::{DeadlinePolicy, EnhancerConfig, Precision, Preset, Provider};
 pub use faults::{Fault, Faults, Position};
@@ -52,6 +55,9 @@ pub use handover::WorkerPart;
 pub use ipnet::IpNet;
 pub use limits::{ClientLimits, LimitsConfig};
 pub use log::{AccessLog, LogConfig, LogFormat, LogLevel};
+pub use model_store::{
+    DEFAULT_CHANNEL, Follow, ModelStoreConfig, ModelStorePlace, ModelStoreUrl, channel as model_channel,
+};
 pub use models::ModelsConfig;
 pub use nodes::{NodeName, NodesConfig, NodesTls};
 pub use origin::OriginConfig;

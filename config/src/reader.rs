@@ -65,6 +65,11 @@ impl<'a> Section<'a> {
         self.findings.missing(self.span.clone(), self.key(key), hint);
     }
 
+    /// A key that may stand here, whether it is read or not.
+    pub(crate) fn know(&self, key: &'static str) {
+        let _ = self.get(key);
+    }
+
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
@@ -177,6 +182,11 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None }
+    }
+
+    /// Of words for those outside this crate: what is wrong, and what would be right.
+    pub(crate) fn from_words((message, hint): (String, String)) -> Self {
+        Self::new(message).hint(hint)
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {

@@ -51,6 +51,11 @@ impl Config {
         }
         config.enhancer.deadline = wanted.enhancer.deadline;
         config.enhancer.look_ahead = wanted.enhancer.look_ahead;
+        // Which catalogue is used, so that a pin takes hold at once; where models come from is bound to a directory.
+        if let (Some(store), Some(wanted)) = (&mut config.models.store, &wanted.models.store) {
+            store.follow.clone_from(&wanted.follow);
+            store.interval = wanted.interval;
+        }
         config.log.level = wanted.log.level;
         config.tracing.sample_ratio = wanted.tracing.sample_ratio;
         // Of the caches everything but what they may hold: the enhanced objects are to survive.
@@ -107,7 +112,13 @@ fn waiting(now: &Config, wanted: &Config) -> Vec<&'static str> {
         "workers",
         [count, spare, recycle_after, memory_limit, segment_timeout, silence_limit, sandbox, cpus]
     );
-    differing!(waiting, now.models, wanted.models, "models", [directory, watch_interval, retire_after]);
+    differing!(
+        waiting,
+        now.models,
+        wanted.models,
+        "models",
+        [directory, watch_interval, retire_after, store]
+    );
     differing!(waiting, now.guard, wanted.guard, "guard", []);
     differing!(waiting, now.cache, wanted.cache, "cache", [budget_bytes, depot]);
     if now.nodes != wanted.nodes {

@@ -9,13 +9,13 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::digest::{DigestError, DigestState};
-use crate::entry::{EntryFault, ModelEntry, RawEntry, Task};
+use crate::entry::{EntryFault, ModelEntry, RawEntry, Task, below};
 use crate::set::ModelSet;
 
 /// The catalogue's name in its directory.
 pub(crate) const FILE_NAME: &str = "catalogue.toml";
 /// Largest catalogue, in bytes: room for all the entries there may be, about 2 KiB each.
-const FILE_LIMIT_BYTES: u64 = 4 << 20;
+pub(crate) const FILE_LIMIT_BYTES: u64 = 4 << 20;
 /// Most entries: the paper's hundreds of clusters, three tiers each, three scales.
 const ENTRY_LIMIT: usize = 2048;
 
@@ -26,7 +26,18 @@ pub struct Catalogue {
     entries: Vec<Arc<ModelEntry>>,
     /// Those that interpolate.
     interpolators: Vec<Arc<ModelEntry>>,
+    /// Where it says that the clusters are.
+    clusters: Option<ClusterFiles>,
     rejected: Vec<RejectedEntry>,
+}
+
+/// Where the files are by which streams are assigned to clusters, in a catalogue that says so; one that does not has them beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterFiles {
+    /// As `clusters.toml`.
+    pub clusters: PathBuf,
+    /// As `embedding.onnx`.
+    pub embedding: PathBuf,
 }
 
 /// An entry that was left out.
@@ -86,6 +97,18 @@ pub enum CatalogueError {
 struct RawCatalogue {
     #[serde(default)]
     model: Vec<Spanned<toml::Value>>,
+    clusters: Option<Spanned<RawClusterFiles>>,
+}
+
+#[derive(Deserialize)]
+struct RawClusterFiles {
+    file: String,
+    embedding: RawFile,
+}
+
+#[derive(Deserialize)]
+struct RawFile {
+    file: String,
 }
 
 impl Catalogue {
@@ -124,7 +147,13 @@ impl Catalogue {
         };
         let entries = self.entries.iter().filter(belongs).cloned().collect();
         let (directory, interpolators) = (self.directory.clone(), self.interpolators.clone());
-        Some(Self { directory, entries, interpolators, rejected: Vec::new() })
+        Some(Self {
+            directory,
+            entries,
+            interpolators,
+            clusters: self.clusters.clone(),
+            rejected: Vec::new(),
+        })
     }
 
     /// The same catalogue with the models that interpolate alone.
@@ -142,12 +171,28 @@ impl Catalogue {
         self
     }
 
-    fn parse(text: &str, directory: &Path) -> Result<Self, toml::de::Error> {
+    pub(crate) fn parse(text: &str, directory: &Path) -> Result<Self, toml::de::Error> {
         let raw: RawCatalogue = toml::from_str(text)?;
         let mut catalogue = Self { directory: directory.to_owned(), ..Self::default() };
+        let line_of = |span: std::ops::Range<usize>| {
+            let before = text.get(..span.start).unwrap_or(text);
+            before.bytes().filter(|&byte| byte == b'\n').count() + 1
+        };
+        if let Some(clusters) = raw.clusters {
+            let line = line_of(clusters.span());
+            let RawClusterFiles { file, embedding } = clusters.into_inner();
+            let clusters = below(directory, "clusters.file", &file);
+            let embedding = below(directory, "clusters.embedding.file", &embedding.file);
+            match clusters.and_then(|clusters| Ok(ClusterFiles { clusters, embedding: embedding? })) {
+                Ok(files) => catalogue.clusters = Some(files),
+                Err(fault) => {
+                    let id = Some("clusters".to_owned());
+                    catalogue.rejected.push(RejectedEntry { id, line, fault });
+                }
+            }
+        }
         for (index, value) in raw.model.into_iter().enumerate() {
-            let before = text.get(..value.span().start).unwrap_or(text);
-            let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+            let line = line_of(value.span());
             let value = value.into_inner();
             let id = value.get("id").and_then(toml::Value::as_str).map(str::to_owned);
             match catalogue.admit(index, value) {
@@ -184,6 +229,12 @@ impl Catalogue {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where it says that the clusters' files are.
+    #[must_use]
+    pub fn cluster_files(&self) -> Option<&ClusterFiles> {
+        self.clusters.as_ref()
     }
 
     /// All usable entries: those that enlarge, then those that interpolate.

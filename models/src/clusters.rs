@@ -11,14 +11,15 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::catalogue::{Catalogue, ClusterFiles};
 use crate::digest::Sha256;
 
 /// The file's name in the catalogue's directory.
-const FILE_NAME: &str = "clusters.toml";
+pub(crate) const FILE_NAME: &str = "clusters.toml";
 /// Largest `clusters.toml`, in bytes: all the clusters there may be with some centroids each.
-const FILE_LIMIT_BYTES: u64 = 16 << 20;
+pub(crate) const FILE_LIMIT_BYTES: u64 = 16 << 20;
 /// Largest embedding network, in bytes: it is run on every new stream, so it has to be small anyway.
-const EMBEDDING_LIMIT_BYTES: u64 = 16 << 20;
+pub(crate) const EMBEDDING_LIMIT_BYTES: u64 = 16 << 20;
 /// Longest embedding: distances in more dimensions tell less, and cost more.
 const DIMENSION_LIMIT: usize = 1024;
 /// Most clusters: the paper's hundreds, with room.
@@ -160,14 +161,31 @@ struct RawUnlike {
 }
 
 impl Clusters {
-    /// Reads `clusters.toml` in `directory` and the embedding's network beside it, whose digest must be the one named.
+    /// Reads the clusters of a models' directory: those that its catalogue names, else `clusters.toml` with the embedding's network beside
+    /// it. The network's digest must be the one that the clusters name.
     ///
     /// # Errors
     /// When either is missing, unreadable, too large or not what it must be. There is no half a file: one bad centroid could
     /// give a stream a wrong network.
     pub fn load(directory: impl AsRef<Path>) -> Result<Self, ClustersError> {
         let directory = directory.as_ref();
-        let path = directory.join(FILE_NAME);
+        let named = Catalogue::load(directory).ok().and_then(|catalogue| catalogue.cluster_files().cloned());
+        match named {
+            Some(files) => Self::load_files(&files),
+            None => Self::read(directory.join(FILE_NAME), |file| directory.join(file)),
+        }
+    }
+
+    /// As [`Clusters::load`], of these two files.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_files(files: &ClusterFiles) -> Result<Self, ClustersError> {
+        Self::read(files.clusters.clone(), |_| files.embedding.clone())
+    }
+
+    /// `embedding`: where the network is that the clusters call so.
+    fn read(path: PathBuf, embedding: impl FnOnce(&Path) -> PathBuf) -> Result<Self, ClustersError> {
         let bytes = read(&path, FILE_LIMIT_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|error| ClustersError::Unreadable {
             path: path.clone(),
@@ -177,7 +195,7 @@ impl Clusters {
             .map_err(|source| ClustersError::Malformed { path: path.clone(), source: Box::new(source) })?;
         let (file, expected, mut clusters) =
             raw.check().map_err(|fault| ClustersError::Fault { path, fault })?;
-        let file = directory.join(file);
+        let file = embedding(&file);
         let bytes = read(&file, EMBEDDING_LIMIT_BYTES)?;
         let found = Sha256::of(&bytes);
         if found != expected {

@@ -105,6 +105,23 @@ impl Sha256 {
     }
 }
 
+/// A digest of what comes in pieces.
+#[derive(Clone, Default)]
+pub struct Summing(sha2::Sha256);
+
+impl Summing {
+    /// The next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Of all pieces.
+    #[must_use]
+    pub fn finish(self) -> Sha256 {
+        Sha256(self.0.finalize().into())
+    }
+}
+
 impl ModelEntry {
     /// Reads the model's file and gives its bytes if they are the ones the catalogue means.
     ///

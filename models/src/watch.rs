@@ -168,8 +168,12 @@ impl Poll {
     fn marks(&self, catalogue: &Catalogue) -> Marks {
         let named = catalogue.everything().flat_map(|entry| files(entry)).map(|(path, _)| path.to_owned());
         let own = COMPANIONS.iter().chain(&[FILE_NAME]).map(|name| self.directory.join(name));
+        let clusters = catalogue.cluster_files();
+        let clusters =
+            clusters.into_iter().flat_map(|files| [files.clusters.clone(), files.embedding.clone()]);
         named
             .chain(own)
+            .chain(clusters)
             .map(|path| {
                 let mark = mark(&path);
                 (path, mark)

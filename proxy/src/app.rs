@@ -25,6 +25,7 @@ use crate::journey::models::ModelJourney;
 use crate::limits;
 use crate::limits::clients::Clients;
 use crate::metrics::Metrics;
+use crate::model_store::{ModelStore, ModelStoreFault};
 use crate::nodes::{Nodes, NodesFault, Reached};
 use crate::produce::Floor;
 use crate::reload::{self, Reloader};
@@ -61,6 +62,8 @@ pub struct App {
     pub switches: Switches,
     /// What outlives configurations.
     pub(crate) lasting: Lasting,
+    /// Where models come from.
+    model_store: ModelStore,
     pub(crate) reloader: Reloader,
     pub(crate) reloads: reload::Instruments,
     in_progress: Arc<AtomicUsize>,
@@ -88,6 +91,9 @@ pub enum AppError {
     /// Segments cannot be kept below memory as the configuration says.
     #[error(transparent)]
     Depot(#[from] DepotFault),
+    /// Models cannot be taken from a store as the configuration says.
+    #[error(transparent)]
+    ModelStore(#[from] ModelStoreFault),
     /// Traces cannot be sent.
     #[error(transparent)]
     Traces(#[from] TraceFault),
@@ -131,6 +137,7 @@ impl App {
             }
         };
         let traces = Traces::start(&config, &registry, workers.1)?;
+        let model_store = ModelStore::new(&config.models, &registry)?;
         let engine = Engine::start(&config, uses(&config.routes), catalogue, workers, &registry)?;
         let lasting = Lasting {
             metrics: Arc::clone(&metrics),
@@ -164,6 +171,7 @@ impl App {
             request_ids: RequestIds::default(),
             switches: lasting.switches.clone(),
             lasting,
+            model_store,
             reloader,
             reloads,
             in_progress: Arc::default(),
@@ -184,6 +192,7 @@ impl App {
             tracing::error!(%error, "the models' directory is not watched");
         }
         self.clients.take(&setup.config.limits);
+        self.model_store.set(&setup.config.models);
         setup.enter();
         self.lasting.nodes.take(setup.config.nodes.as_ref());
         let setup = Arc::new(setup);
@@ -197,6 +206,7 @@ impl App {
     /// Starts what works in the background. Within the runtime that serves.
     pub fn start(&self) {
         self.lasting.depot.start();
+        self.model_store.start();
         self.setup().origins().start();
         self.lasting.nodes.start();
     }
@@ -270,6 +280,8 @@ impl App {
     /// The edge is going to stop: load balancers are told, and connections are not kept for another request.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
+        // An edge that has taken over keeps the directory from here on.
+        self.model_store.stop();
     }
 
     /// Whether it is.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use acuity_config::Config;
-use acuity_models::Catalogue;
+use acuity_models::{Catalogue, CatalogueError};
 use clap::Args as ClapArgs;
 
 use super::locate::Places;
@@ -11,6 +11,7 @@ use super::{Failure, models, say, serve, with_causes};
 use crate::admin::AdminToken;
 use crate::cache::depot;
 use crate::cluster::uses_models;
+use crate::model_store;
 use crate::nodes;
 use crate::signed::RouteKeys;
 use crate::signed::keys::KeyFault;
@@ -37,6 +38,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // The edge would start without a directory that it cannot use; whoever checks wants to know before.
     faults.extend(config.cache.depot.iter().flat_map(depot::check).map(|fault| fault.to_string()));
     faults.extend(config.nodes.iter().flat_map(nodes::check));
+    faults.extend(model_store::check(&config.models).iter().map(ToString::to_string));
     if let Some(file) = &config.admin.token_file
         && let Err(fault) = AdminToken::read(file)
     {
@@ -67,6 +69,8 @@ fn check_models(config: &Config) -> Result<String, Vec<String>> {
     let directory = Places::default().models(&config.models.directory);
     let catalogue = match Catalogue::load(&directory) {
         Ok(catalogue) => catalogue,
+        // The edge fetches it.
+        Err(CatalogueError::Missing { .. }) if config.models.store.is_some() => Catalogue::empty(),
         Err(error) => return Err(vec![with_causes(&error)]),
     };
     let rejected = catalogue.rejected().iter().map(|rejected| with_causes(rejected));
@@ -77,6 +81,9 @@ fn check_models(config: &Config) -> Result<String, Vec<String>> {
     }
     let count = catalogue.entries().len();
     let models = if count == 1 { "model" } else { "models" };
+    if count == 0 && config.models.store.is_some() {
+        return Ok(format!("{}: nothing has come from the store yet\n", directory.display()));
+    }
     Ok(format!("{}: no faults; {count} {models}\n", directory.display()))
 }
 

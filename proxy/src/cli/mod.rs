@@ -30,6 +30,7 @@ as they are.
   acuity serve --origin https://origin.example/vod     put an edge before an origin
   acuity check --config acuity.toml                    see everything that is wrong with a configuration
   acuity models                                        see which networks there are and what they gained
+  acuity models push DIR --to s3://models              publish networks for the edges of a region
   acuity enhance film.mp4 -o film-720p.mp4             enhance a file or an HLS stream with the code that serves
   acuity sign URL --config acuity.toml --expires 1h    sign a URL for a route that wants signatures
   acuity reload                                        have a running edge read its configuration again
@@ -158,6 +159,12 @@ mod tests {
             "acuity serve --config acuity.toml --models models/zoo --runtime-library libonnxruntime.so",
             "acuity check --config acuity.toml",
             "acuity models",
+            "acuity models push models/zoo --to s3://models --endpoint https://minio.example --dry-run",
+            "acuity models push models/zoo --config acuity.toml --channel canary",
+            "acuity models promote 2a7c0f5b8d1e4f60937a5c2b8e4d1f06937a5c2b8e4d1f06937a5c2b8e4d1f06 --to file:///mnt/models",
+            "acuity models list --config acuity.toml",
+            "acuity models verify --from file:///mnt/models --channel canary",
+            "acuity models pull /var/lib/acuity/models --config acuity.toml",
             "acuity enhance film.mp4 -o film-720p.mp4",
             "acuity sign https://tv.example/vod/a.m3u8 --config acuity.toml --expires 1h --prefix /vod/",
             "acuity reload --admin 127.0.0.1:9091",
@@ -178,6 +185,11 @@ mod tests {
             "acuity",
             "acuity serve --listen nowhere",
             "acuity check",
+            "acuity models push models/zoo",
+            "acuity models push --to file:///mnt/models",
+            "acuity models push models/zoo --to file:///mnt/models --channel Stable",
+            "acuity models promote abc --to file:///mnt/models",
+            "acuity models list",
             "acuity nothing",
             "acuity purge",
             "acuity purge --all --cluster games",

@@ -18,6 +18,7 @@ use super::{Failure, logging, with_causes};
 use crate::app::{App, AppError};
 use crate::cluster::uses_models;
 use crate::handover::Predecessor;
+use crate::model_store;
 use crate::notify::Notify;
 use crate::process;
 use crate::reload::Reloader;
@@ -164,6 +165,8 @@ pub(super) fn read(path: &PathBuf) -> Result<String, Failure> {
 /// The catalogue, if there is one that can be read. What is wrong with single models the enhancer says and does without: a
 /// broken network must not take a service down that others could keep up.
 fn catalogue(config: &Config) -> Result<Catalogue, Failure> {
+    // Also where no route uses models: one that a reload brings may, and workers may read only what is there now.
+    model_store::prepare(&config.models).map_err(Failure::fault)?;
     if !uses_models(&config.routes) {
         return Ok(Catalogue::empty());
     }
@@ -196,6 +199,7 @@ fn why(error: AppError) -> Failure {
         )))
         | AppError::Keys(_)
         | AppError::Depot(_)
+        | AppError::ModelStore(_)
         | AppError::Traces(_)
         | AppError::Nodes(_)
         | AppError::Token { .. } => Failure::fault(error),

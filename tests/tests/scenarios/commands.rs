@@ -9,7 +9,7 @@ use acuity_tests::world::{binary, repository, world};
 use acuity_tests::zoo::{Zoo, brighter};
 
 /// Runs the binary; gives its exit code, and what it said on stdout and stderr.
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(binary().unwrap()).args(arguments).current_dir(repository()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (output.status.code(), text(output.stdout), text(output.stderr))

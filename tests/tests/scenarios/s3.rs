@@ -1,70 +1,32 @@
 //! Segments kept in a store that nodes share: a real server of S3's protocol (`s3s-fs`), which checks every signature.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use acuity_tests::clips;
 use acuity_tests::world::WorldBuilder;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use s3s_fs::FileSystem;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
+use crate::bucket::Bucket;
 use crate::depot::{made, media_at, patient, play, purge, until};
 use crate::kit::{open_enhanced, segment_url, serve};
 
 const BUCKET: &str = "segments";
-const SECRET: &str = "c2VjcmV0/secret+key";
 const WRITES: &str = "acuity_depot_writes_total";
 const READS: &str = "acuity_depot_reads_total";
 
-/// A store on a port of its own; it ends, with its connections, when dropped.
-struct Store {
-    folder: TempDir,
-    endpoint: String,
-    serving: tokio::task::JoinHandle<()>,
-}
+/// A store for segments.
+struct Store(Bucket);
 
 impl Store {
     async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("data").join(BUCKET)).unwrap();
-        for (name, content) in [("id", "AKIAEDGE"), ("key", SECRET), ("wrong", "another/secret+key")] {
-            let path = folder.path().join(name);
-            std::fs::write(&path, content).unwrap();
-            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        }
-        let mut service = S3ServiceBuilder::new(FileSystem::new(folder.path().join("data")).unwrap());
-        service.set_auth(SimpleAuth::from_single("AKIAEDGE", SECRET));
-        let service = service.build();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let serving = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                let service = service.clone();
-                connections.spawn(async move {
-                    let _ = Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(socket), service)
-                        .await;
-                });
-            }
-        });
-        Self { folder, endpoint, serving }
+        Self(Bucket::start(BUCKET).await)
     }
 
     /// An edge that keeps its segments there, with one of the secrets.
     fn settings(&self, secret: &str) -> WorldBuilder {
-        let file = |name: &str| format!("{:?}", self.folder.path().join(name));
+        let file = |name: &str| format!("{:?}", self.0.key(name));
         patient()
             .set("cache.store.bucket", format!("{BUCKET:?}"))
-            .set("cache.store.endpoint", format!("{:?}", self.endpoint))
+            .set("cache.store.endpoint", format!("{:?}", self.0.endpoint))
             .set("cache.store.prefix", "\"edge/segments\"")
             .set("cache.store.access_key_file", file("id"))
             .set("cache.store.secret_key_file", file(secret))
@@ -72,19 +34,13 @@ impl Store {
     }
 
     fn objects(&self) -> Vec<PathBuf> {
-        let prefix = self.folder.path().join("data").join(BUCKET).join("edge/segments");
+        let prefix = self.0.data().join("edge/segments");
         let inside = |folder: PathBuf| {
             std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path())
         };
         let mut objects: Vec<_> = inside(prefix).flat_map(inside).flat_map(inside).collect();
         objects.sort();
         objects
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        self.serving.abort();
     }
 }
 
@@ -154,7 +110,7 @@ async fn of_two_that_made_the_same_the_first_is_kept() {
 
     // The other node looks a moment too early, and is a moment too late.
     let other = settings.start_before(world.origin.base().unwrap().as_str()).await.unwrap();
-    let away = store.folder.path().join("away");
+    let away = store.0.data().with_file_name("away");
     std::fs::rename(object, &away).unwrap();
     let url = segment_url(&media_at(&other, &media), 0);
     let asked =
@@ -185,7 +141,7 @@ async fn a_store_that_refuses_or_is_gone_costs_nobody_anything() {
     assert!(!world.edge.events().contains("another/secret"), "{}", world.edge.events());
 
     let settings = store.settings("key");
-    store.serving.abort();
+    store.0.stop();
     let gone = settings.start_before(world.origin.base().unwrap().as_str()).await.unwrap();
     let there = media_at(&gone, &media);
     play(&player, &there).await;

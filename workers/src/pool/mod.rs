@@ -380,6 +380,8 @@ fn parts(config: &Config) -> Vec<WorkerPart> {
         };
         let models = acuity_config::ModelsConfig {
             directory: absolute(&config.models.directory),
+            // Workers have no network, and no keys of a store.
+            store: None,
             ..config.models.clone()
         };
         enhancer.runtime_library = enhancer.runtime_library.as_deref().map(absolute);

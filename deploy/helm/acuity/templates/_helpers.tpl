@@ -50,6 +50,29 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "acuity.config" -}}
 {{- tpl .Values.config . }}
+{{- with .Values.models.store }}
+{{- if .url }}
+
+[models]
+directory = "/var/lib/acuity/models"
+
+[models.store]
+url = {{ .url | quote }}
+{{- with .endpoint }}
+endpoint = {{ . | quote }}
+{{- end }}
+region = {{ .region | quote }}
+access_key_file = {{ printf "/etc/acuity-secrets/%s/id" .secret | quote }}
+secret_key_file = {{ printf "/etc/acuity-secrets/%s/key" .secret | quote }}
+channel = {{ .channel | quote }}
+{{- with .pin }}
+pin = {{ . | quote }}
+{{- end }}
+{{- with .settings }}
+{{ tpl . $ }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with .Values.nodes }}
 {{- if .enabled }}
 {{- $port := int .port }}
@@ -74,6 +97,9 @@ secret_file = {{ printf "/etc/acuity-secrets/%s/%s" .secret .secretKey | quote }
 {{- end }}
 {{- if .Values.nodes.enabled }}
 {{- $names = append $names .Values.nodes.secret }}
+{{- end }}
+{{- if .Values.models.store.url }}
+{{- $names = append $names .Values.models.store.secret }}
 {{- end }}
 {{- $names | uniq | toJson }}
 {{- end }}
@@ -106,6 +132,20 @@ secret_file = {{ printf "/etc/acuity-secrets/%s/%s" .secret .secretKey | quote }
 {{- end }}
 {{- if has (int .Values.nodes.port) (list (int .Values.ports.http) (int .Values.ports.https) (int .Values.ports.admin)) }}
 {{- fail (printf "nodes.port is %d, which is another port's already" (int .Values.nodes.port)) }}
+{{- end }}
+{{- end }}
+{{- if .Values.models.store.url }}
+{{- if regexMatch "(?m)^\\s*\\[\\s*models\\b" (tpl .Values.config .) }}
+{{- fail "the configuration has [models], which models.store writes; what else [models.store] is to say goes into models.store.settings" }}
+{{- end }}
+{{- if not .Values.models.store.secret }}
+{{- fail "models.store.url, and models.store.secret names no Secret with the store's keys" }}
+{{- end }}
+{{- if not .Values.storage.enabled }}
+{{- fail "models.store.url, and storage is off: there is no place for what is fetched" }}
+{{- end }}
+{{- if .Values.models.existingClaim }}
+{{- fail "models.store.url and models.existingClaim: models come from one of them" }}
 {{- end }}
 {{- end }}
 {{- $token := regexMatch "(?m)^\\s*token_file\\s*=" $config }}

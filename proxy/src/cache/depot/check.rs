@@ -5,17 +5,15 @@ use std::path::Path;
 
 use acuity_config::{DepotConfig, DepotPlace};
 
-use super::credentials::FileCredentials;
 use super::{DepotFault, place};
+use crate::bucket;
 
 /// Every fault.
 #[must_use]
 pub fn check(config: &DepotConfig) -> Vec<DepotFault> {
     match &config.place {
         DepotPlace::Disk { path, max_bytes } => directory(path, *max_bytes).err().into_iter().collect(),
-        DepotPlace::Store(store) => {
-            FileCredentials::load(&store.access_key_file, &store.secret_key_file).err().into_iter().collect()
-        }
+        DepotPlace::Store(store) => bucket::check(store).err().map(DepotFault::from).into_iter().collect(),
     }
 }
 

@@ -16,7 +16,6 @@
 
 mod check;
 mod circuit;
-mod credentials;
 pub(crate) mod format;
 mod instruments;
 mod keeper;
@@ -40,7 +39,7 @@ use tokio::time::{timeout, timeout_at};
 use super::key::ObjectKey;
 use super::purge::Order;
 use super::store::Object;
-use crate::secret::SecretFault;
+use crate::bucket::BucketFault;
 use circuit::Circuit;
 use format::Unusable;
 use instruments::{Dropped, Instruments, Read};
@@ -99,24 +98,9 @@ pub enum Lookup {
 /// Why there can be no depot.
 #[derive(Debug, thiserror::Error)]
 pub enum DepotFault {
-    /// A file with a key cannot be used.
-    #[error("the store's key in {} {fault}", file.display())]
-    Key {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        #[source]
-        fault: SecretFault,
-    },
-    /// There is more than a key in it.
-    #[error("the store's key in {} holds more than a key: spaces, or what is not ASCII", file.display())]
-    KeyText {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The bucket's settings fit no store.
-    #[error("cannot set up the store of [cache.store]: {0}")]
-    Store(String),
+    /// The bucket cannot be used.
+    #[error(transparent)]
+    Bucket(#[from] BucketFault),
     /// The directory cannot be used.
     #[error("cannot keep segments in {} (cache.disk.path): {why}", path.display())]
     Directory {

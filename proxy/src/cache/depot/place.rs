@@ -6,28 +6,23 @@
 //!
 //! Beside the namespaces lies what was purged, because it means objects of all of them.
 
-use std::error::Error as _;
 use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use acuity_config::{DepotConfig, DepotPlace, StoreConfig};
+use acuity_config::{DepotConfig, DepotPlace};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::aws::AmazonS3Builder;
-use object_store::client::{ClientOptions, HttpClient, HttpConnector};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Location;
-use object_store::{
-    Error, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, Result as StoreResult, RetryConfig,
-};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 use sha2::{Digest, Sha256};
 
 use super::DepotFault;
-use super::credentials::FileCredentials;
+use crate::bucket::{self, Patience};
 use crate::cache::key::{PIPELINE_VERSION, hex};
 
 /// The layout of names. What is below another one's is not read.
@@ -49,6 +44,9 @@ const WRITABLE_BY_ALL: u32 = 0o002;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// For a whole request: a segment is a megabyte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Who reads makes the segment itself instead; who writes can do without. So nothing is tried again.
+const PATIENCE: Patience =
+    Patience { connect: CONNECT_TIMEOUT, whole: Some(REQUEST_TIMEOUT), silence: REQUEST_TIMEOUT };
 
 /// Why a place did not do what it was asked for.
 #[derive(Debug)]
@@ -91,7 +89,8 @@ impl Place {
         let kind = match &config.place {
             DepotPlace::Disk { path, .. } => Kind::Disk(Disk { root: path.clone(), opened: OnceLock::new() }),
             DepotPlace::Store(config) => {
-                Kind::Store(Box::new(bucket(config)?), Location::from(config.prefix.as_str()))
+                let store = bucket::open(config, "[cache.store]", PATIENCE)?;
+                Kind::Store(Box::new(store), Location::from(config.prefix.as_str()))
             }
         };
         Ok(Self { kind, namespace })
@@ -245,46 +244,6 @@ fn suits(facts: &Metadata) -> Result<(), String> {
     Ok(())
 }
 
-fn bucket(config: &StoreConfig) -> Result<impl ObjectStore + use<>, DepotFault> {
-    let credentials = FileCredentials::load(&config.access_key_file, &config.secret_key_file)?;
-    let mut builder = AmazonS3Builder::new()
-        .with_bucket_name(&config.bucket)
-        .with_region(&config.region)
-        .with_credentials(Arc::new(credentials))
-        .with_http_connector(Connector {
-            tls: config.endpoint.as_ref().is_none_or(|url| url.scheme() == "https"),
-        })
-        // Who reads makes the segment itself instead; who writes can do without.
-        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
-    if let Some(endpoint) = &config.endpoint {
-        builder = builder
-            .with_endpoint(endpoint.as_str().trim_end_matches('/'))
-            .with_allow_http(endpoint.scheme() == "http");
-    }
-    builder.build().map_err(|error| DepotFault::Store(error.to_string()))
-}
-
-/// As toward origins: the way is the configuration's, not the environment's proxies.
-#[derive(Debug)]
-struct Connector {
-    tls: bool,
-}
-
-impl HttpConnector for Connector {
-    fn connect(&self, _: &ClientOptions) -> StoreResult<HttpClient> {
-        let builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true);
-        // A machine without certificate authorities can still use a store in the clear.
-        let builder = if self.tls { builder } else { builder.tls_certs_only(std::iter::empty()) };
-        let client = builder.build();
-        Ok(HttpClient::new(client.map_err(|error| Error::Generic { store: "S3", source: error.into() })?))
-    }
-}
-
 /// What decides, beside the token, whether two segments belong into one stream or are worth the same: `parts` are settings that change
 /// pictures, and the parameter sets that the encoder writes.
 pub(super) fn namespace<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
@@ -322,15 +281,7 @@ fn failure(error: Error) -> PlaceError {
         Error::NotFound { .. } => PlaceError::Absent,
         Error::AlreadyExists { .. } => PlaceError::Present,
         error => {
-            let (mut words, mut cause, mut is_full) = (error.to_string(), error.source(), false);
-            while let Some(error) = cause {
-                let text = error.to_string();
-                if !words.contains(&text) {
-                    words = format!("{words}: {text}");
-                }
-                is_full |= error.downcast_ref::<std::io::Error>().is_some_and(no_room);
-                cause = error.source();
-            }
+            let (words, is_full) = (bucket::in_words(&error), bucket::has_cause(&error, no_room));
             if is_full { PlaceError::Full(words) } else { PlaceError::Failed(words) }
         }
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 
-use super::DepotFault;
+use super::BucketFault;
 use crate::secret;
 
 /// How long what was read is used: a store takes old and new keys for longer while they are being changed.
@@ -27,21 +27,21 @@ impl std::fmt::Debug for FileCredentials {
 }
 
 impl FileCredentials {
-    pub(super) fn load(id: &Path, key: &Path) -> Result<Self, DepotFault> {
+    pub(super) fn load(id: &Path, key: &Path) -> Result<Self, BucketFault> {
         let files = [id.to_owned(), key.to_owned()];
         let last = Mutex::new((Instant::now(), Arc::new(read(&files)?)));
         Ok(Self { files, last })
     }
 }
 
-fn read([id, key]: &[PathBuf; 2]) -> Result<AwsCredential, DepotFault> {
+fn read([id, key]: &[PathBuf; 2]) -> Result<AwsCredential, BucketFault> {
     let text = |file: &Path| {
         let bytes =
-            secret::read(file, 1..=512).map_err(|fault| DepotFault::Key { file: file.to_owned(), fault })?;
+            secret::read(file, 1..=512).map_err(|fault| BucketFault::Key { file: file.to_owned(), fault })?;
         // They become part of a header.
         match String::from_utf8(bytes) {
             Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text),
-            _ => Err(DepotFault::KeyText { file: file.to_owned() }),
+            _ => Err(BucketFault::KeyText { file: file.to_owned() }),
         }
     };
     Ok(AwsCredential { key_id: text(id)?, secret_key: text(key)?, token: None })

@@ -1,9 +1,13 @@
-//! `acuity models`: the catalogue as a table.
+//! `acuity models`: the catalogue as a table; and what is in a store, what is put there and fetched from there.
+
+mod publish;
+mod store;
+mod survey;
 
 use std::path::Path;
 
 use acuity_models::{Catalogue, DigestState, ModelEntry, ModelSet, Task};
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, Subcommand};
 
 use super::locate::Places;
 use super::{Failure, say, with_causes};
@@ -14,10 +18,24 @@ use super::{Failure, say, with_causes};
 /// one kind of content gained over the generic one of its size, on video of that kind it never saw. cost: wall clock of one
 /// 640x360 frame on the machine that the catalogue names. Below, the sets that URLs name: all models of a cluster and scale.
 /// Exit code 1 if a model is not what the catalogue says.
+///
+/// Below it, commands for a store of models that many edges take their catalogue from ([models.store]; docs/models.md).
 #[derive(ClapArgs, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     #[command(flatten)]
     places: Places,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Push(publish::PushArgs),
+    Promote(publish::PromoteArgs),
+    List(survey::ListArgs),
+    Verify(survey::VerifyArgs),
+    Pull(survey::PullArgs),
 }
 
 const HEADINGS: [&str; 9] =
@@ -25,6 +43,17 @@ const HEADINGS: [&str; 9] =
 const SET_HEADINGS: [&str; 4] = ["cluster", "scale", "set", "tiers"];
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        None => show(args),
+        Some(Command::Push(args)) => publish::push(args),
+        Some(Command::Promote(args)) => publish::promote(args),
+        Some(Command::List(args)) => survey::list(args),
+        Some(Command::Verify(args)) => survey::verify(args),
+        Some(Command::Pull(args)) => survey::pull(args),
+    }
+}
+
+fn show(args: &Args) -> Result<(), Failure> {
     let directory = args.places.models(Path::new("models/zoo"));
     let catalogue = Catalogue::load(&directory)
         .map_err(|error| Failure::Fault(format!("{} (--models names another)", with_causes(&error))))?;
