@@ -7,6 +7,8 @@ mod ahead;
 mod answers;
 mod attacks;
 mod bombs;
+mod carried;
+mod clock;
 mod clusters;
 mod commands;
 mod crowd;
