@@ -21,7 +21,7 @@ const [width, height] = [64, 36];
 async function packed() {
   const folder = await mkdtemp(join(tmpdir(), "acuity-browser-fmp4-"));
   const source = join(root, ".acuity/sample/360p/index.m3u8");
-  await run("ffmpeg", ["-v", "error", "-nostdin", "-i", source, "-c", "copy", "-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod",
+  await run("ffmpeg", ["-v", "error", "-nostdin", "-i", source, "-c", "copy", "-bsf:a", "aac_adtstoasc", "-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod",
     "-hls_flags", "independent_segments", "-hls_segment_type", "fmp4", "-hls_segment_filename", "%03d.m4s", "index.m3u8"], { cwd: folder });
   await writeFile(join(folder, "master.m3u8"),
     '#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1500000,RESOLUTION=640x360,CODECS="avc1.64001e,mp4a.40.2"\nindex.m3u8\n');
