@@ -59,7 +59,7 @@ async function shown(browser, driver, source, url, seconds) {
     do {
       await sleep(100);
       seen = await page.evaluate(() => ({ time: document.querySelector("video").currentTime, ...window.seen }));
-      assert.deepEqual(seen.errors, [], "error events");
+      assert.deepEqual(seen.errors, [], `error events at ${seen.time.toFixed(1)} s of ${url}`);
       assert.ok(Date.now() < end, `it plays no further than ${seen.time} s`);
     } while (seen.time < seconds);
     assert.equal(seen.stalls, 0, "it stalled");

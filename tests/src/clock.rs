@@ -75,8 +75,8 @@ impl Clock {
     /// When the file cannot be written.
     pub fn jump(&self, seconds: i64) -> Result<()> {
         // In place: whoever reads it has this very file before it.
-        let file = std::fs::File::options().write(true).create(true).truncate(false);
-        let file = file.open(self.folder.path().join("jump"))?;
+        let path = self.folder.path().join("jump");
+        let file = std::fs::File::options().write(true).create(true).truncate(false).open(path)?;
         Ok(std::os::unix::fs::FileExt::write_all_at(&file, &seconds.to_ne_bytes(), 0)?)
     }
 }

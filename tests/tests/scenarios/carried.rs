@@ -135,7 +135,7 @@ async fn each_is_read_under_its_own_initialisation() {
     let (player, _, media) = open_enhanced(&world).await;
     let made = player.segment(&media, 2).await.unwrap();
     switch_off(&world).await;
-    for (index, of, name) in [(1, &film, "001"), (3, &spot, "001")] {
+    for (index, of, name) in [(1, &*film, "001"), (3, &spot, "001")] {
         let carried = player.segment(&media, index).await.unwrap();
         let own = of.read(&format!("180p/{name}.m4s")).unwrap();
         assert_eq!(carried.clear.as_ref(), own);
