@@ -9,9 +9,11 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 import unittest
 from pathlib import Path
@@ -107,6 +109,8 @@ class Image(unittest.TestCase):
             self.assertEqual(status, 0, f"acuity {said[0]}: {text}")
             for flag in flags:
                 self.assertIn(f"{flag} <", text)
+        # Where its admin address is, the configuration says.
+        self.assertEqual(health[6:], ["live", *command[1:]])
 
 
 class Compose(unittest.TestCase):
@@ -282,6 +286,48 @@ class Unit(unittest.TestCase):
             self.assertEqual(status, 0, said)
             for flag in re.findall(r"--[\w-]+", rest):
                 self.assertIn(f"{flag} <", said)
+
+    def test_a_reload_finds_the_edge_and_shows_its_token(self):
+        """The unit's own commands, on a configuration that asks for a token."""
+        folder = scratch(self)
+        token, config = folder / "token", folder / "acuity.toml"
+        token.write_text("a token of 24 characters\n")
+        token.chmod(0o600)
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            players, operators = one.getsockname()[1], other.getsockname()[1]
+        config.write_text(f"""[server]
+listen = ["127.0.0.1:{players}"]
+drain_notice_seconds = 0
+[admin]
+listen = "127.0.0.1:{operators}"
+token_file = "{token}"
+[[route]]
+origin = "http://127.0.0.1:9"
+cluster = "plain"
+""")
+        lines = self.FILE.read_text().splitlines()
+        said = {
+            name: line.split("/opt/acuity/bin/acuity ", 1)[1].replace("/etc/acuity/acuity.toml", str(config)).split()
+            for name in ("ExecStart", "ExecReload")
+            for line in lines
+            if line.startswith(f"{name}=")
+        }
+        runtime = os.environ.get("ACUITY_ONNXRUNTIME", ROOT / ".acuity/onnxruntime/libonnxruntime.so")
+        env = {**os.environ, "ACUITY_ONNXRUNTIME": str(runtime)}
+        env.pop("ACUITY_ADMIN_TOKEN_FILE", None)
+        with open(folder / "log", "w") as log:
+            edge = subprocess.Popen([BUILT / "acuity", *said["ExecStart"]], cwd=ROOT, env=env, stdout=log, stderr=log)
+        self.addCleanup(lambda: (edge.kill(), edge.wait()))
+        for _ in range(300):
+            if run(BUILT / "acuity", "live", "--config", config)[0] == 0:
+                break
+            time.sleep(0.1)
+        status, text = run(BUILT / "acuity", *said["ExecReload"], env=env)
+        self.assertEqual(status, 0, text + (folder / "log").read_text())
+        self.assertIn("restart_needed", text)
+        token.write_text("another token of some characters\n")
+        status, text = run(BUILT / "acuity", *said["ExecReload"], env=env)
+        self.assertEqual(status, 1, "a wrong token is no way in")
 
 
 if __name__ == "__main__":

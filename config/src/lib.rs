@@ -139,6 +139,13 @@ impl Config {
     pub fn parse_with(text: &str, overrides: &Overrides<'_>) -> Result<Self, Faults> {
         document::read(text, overrides)
     }
+
+    /// Where operators reach the edge that runs with this text, and what token it asks for, whatever is wrong with the rest: what has become
+    /// of a file since an edge was started with it is no reason not to find that edge.
+    #[must_use]
+    pub fn admin_of(text: &str) -> AdminConfig {
+        document::walk(text, &Overrides::default(), &findings::Findings::new()).admin
+    }
 }
 
 /// Cores this process may use; at least one.

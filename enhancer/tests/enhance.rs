@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use acuity_config::{CodecPlace, EnhancerConfig, GpuConfig};
-use acuity_enhancer::container::SourceSegment;
+use acuity_enhancer::container::{SourceSegment, init_carries_source};
 use acuity_enhancer::{
     CancelFlag, EnhanceError, EnhanceRequest, EnhancedSegment, Enhancer, FallbackReason, Following, MadeBy,
     Priority, Readiness, RenditionSpec, Upscaler, enhanced_init, probe,
@@ -190,6 +190,115 @@ fn fragmented_mp4_segments_keep_their_boxes_and_share_one_init() {
         let whole = |init: &Bytes, segment: &Bytes| [init.as_ref(), segment.as_ref()].concat();
         assert_same_but_larger(&whole(&init, &segment), &whole(&new_init, &made.bytes), (640, 360));
     }
+}
+
+/// Size and hash of each picture, as FFmpeg decodes it without a complaint.
+fn pictures(bytes: &[u8]) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("film.mp4");
+    std::fs::write(&path, bytes).unwrap();
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-xerror", "-err_detect", "explode", "-i"])
+        .arg(&path)
+        .args(["-map", "0:v", "-autoscale", "0", "-fps_mode", "passthrough", "-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{complaints}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split(',').skip(4).collect()).collect()
+}
+
+#[test]
+fn a_sources_fragments_are_read_among_enhanced_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    for codec in [&[][..], &["-profile:v", "baseline"], &["-profile:v", "main", "-x264-params", "sps-id=7"]] {
+        let segments = segments(directory.path(), &[&["-hls_segment_type", "fmp4"], codec].concat());
+        let init = Bytes::from(std::fs::read(directory.path().join("init.mp4")).unwrap());
+        assert!(init_carries_source(&init), "{codec:?}");
+        for upscaler in [generic(), Upscaler::Bicubic] {
+            let spec = spec(640, 360, upscaler);
+            let new_init = enhanced_init(&init, &spec, &config()).unwrap();
+            let made = |segment: &Bytes| {
+                let asked =
+                    EnhanceRequest { init: Some(init.clone()), ..request(segment.clone(), spec.clone()) };
+                enhance(asked).unwrap().bytes
+            };
+            let (first, last) = (made(&segments[0]), made(&segments[2]));
+            let film = [&new_init, &first, &segments[1], &last];
+            let shown = pictures(&film.map(Bytes::as_ref).concat());
+            let own = pictures(&[&init, &segments[1]].map(Bytes::as_ref).concat());
+            let large = pictures(&[&new_init, &last].map(Bytes::as_ref).concat());
+            assert_eq!(shown.len(), 3 * own.len());
+            assert_eq!(shown[own.len()..2 * own.len()], own, "the source's pictures, each of them");
+            assert_eq!(shown[2 * own.len()..], large);
+            assert_ne!(own[0], large[0]);
+            // Who joins there has seen nothing else before.
+            assert_eq!(pictures(&[&new_init, &segments[1]].map(Bytes::as_ref).concat()), own);
+        }
+    }
+}
+
+#[test]
+fn fragments_that_cannot_be_read_are_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let init_of = |options: &[&str]| {
+        segments(directory.path(), &[&["-hls_segment_type", "fmp4"], options].concat());
+        std::fs::read(directory.path().join("init.mp4")).unwrap()
+    };
+    let taken = init_of(&["-x264-params", "sps-id=31"]);
+    assert!(!init_carries_source(&taken), "its numbers are the encoder's");
+    let spec = spec(640, 360, Upscaler::Bicubic);
+    let made = enhanced_init(&taken, &spec, &config()).unwrap();
+    assert_eq!(count(&made, b"avcC").1, 1, "and left out");
+
+    let plain = init_of(&[]);
+    let (at, _) = count(&plain, b"avcC");
+    let mut short = plain.clone();
+    short[at + 8] = 0xfd;
+    assert!(!init_carries_source(&short), "lengths of two bytes");
+    let made = enhanced_init(&plain, &spec, &config()).unwrap();
+    assert_eq!(count(&made, b"avcC").1, 2);
+
+    let mut none = plain.clone();
+    none[at + 9] = 0xe0;
+    assert!(!init_carries_source(&none), "no parameter sets");
+    let last = none.windows(4).rposition(|kind| kind == b"avc1").unwrap();
+    none[last..last + 4].copy_from_slice(b"avc3");
+    assert!(init_carries_source(&none), "they are in the samples");
+
+    let two = with_another_entry(&plain);
+    assert!(init_carries_source(&two), "two of a kind");
+    let mut other = two.clone();
+    let (_, entries) = (0, other.windows(4).filter(|kind| *kind == b"avcC").count());
+    assert_eq!(entries, 2);
+    let last = other.windows(4).rposition(|kind| kind == b"avcC").unwrap();
+    other[last + 8] = 0xfd;
+    assert!(!init_carries_source(&other), "each counts");
+    assert!(!init_carries_source(b"") && !init_carries_source(&plain[..plain.len() / 2]));
+}
+
+/// Where the first box of a decoder's configuration has its type, and how many sequence parameter sets it counts.
+fn count(init: &[u8], kind: &[u8]) -> (usize, u8) {
+    let at = init.windows(4).position(|found| found == kind).unwrap();
+    (at, init[at + 9] & 31)
+}
+
+/// With the video's sample entry twice.
+fn with_another_entry(init: &[u8]) -> Vec<u8> {
+    let stsd = init.windows(4).position(|kind| kind == b"stsd").unwrap();
+    let entry_at = stsd + 12;
+    let size = |at: usize| u32::from_be_bytes(init[at..at + 4].try_into().unwrap());
+    let entry = &init[entry_at..entry_at + size(entry_at) as usize];
+    let mut more = init.to_vec();
+    more[stsd + 8..stsd + 12].copy_from_slice(&2u32.to_be_bytes());
+    for kind in [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"] {
+        let at = init.windows(4).position(|found| found == kind).unwrap() - 4;
+        more[at..at + 4].copy_from_slice(&(size(at) + entry.len() as u32).to_be_bytes());
+    }
+    more.splice(entry_at..entry_at, entry.to_vec());
+    more
 }
 
 #[test]

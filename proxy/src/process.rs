@@ -59,10 +59,12 @@ impl Process {
         if let Some(seconds) = cpu_seconds(&read("stat")) {
             self.cpu_seconds.inc_by((seconds - self.cpu_seconds.get()).max(0.0));
         }
-        if let Some(limit) = max_fds(&read("limits")) {
-            self.max_fds.set(limit);
+        let most = max_files();
+        if let Some(most) = most {
+            self.max_fds.set(i64::try_from(most).unwrap_or(i64::MAX));
         }
-        if let Some(open) = open_files() {
+        // To count files takes one: where there is none left, all are open.
+        if let Some(open) = open_files().or(most) {
             self.open_fds.set(i64::try_from(open).unwrap_or(i64::MAX));
         }
     }
@@ -70,7 +72,7 @@ impl Process {
 
 /// Files that this process may have open; none where there is no limit, or nobody tells.
 pub(crate) fn max_files() -> Option<usize> {
-    usize::try_from(max_fds(&std::fs::read_to_string("/proc/self/limits").ok()?)?).ok()
+    usize::try_from(getrlimit(Resource::Nofile).current?).ok()
 }
 
 /// Raises the limit on open files as far as the system lets this process: shells and service managers hand out a thousand, for programs that
@@ -104,12 +106,6 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((f64::from(ticks()?) + f64::from(ticks()?)) / TICKS_A_SECOND)
 }
 
-/// The soft limit, from `/proc/self/limits`; none where it is unlimited.
-fn max_fds(limits: &str) -> Option<i64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -120,14 +116,8 @@ mod tests {
         assert_eq!(resident_bytes("Name:\tacuity\nVmRSS:\t  535148 kB\nThreads:\t9\n"), Some(547_991_552));
         let stat = "7 (a (b) c) S 1 7 7 0 -1 4194560 5 0 0 0 250 50 0 0 20 0 9 0 100 1 2 3";
         assert_eq!(cpu_seconds(stat), Some(3.0));
-        let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
-                      Max open files            1024                 524288               files\n";
-        assert_eq!(max_fds(limits), Some(1024));
-        for nonsense in ["", "VmRSS: x kB", "7 (a) S", "Max open files unlimited unlimited"] {
-            assert_eq!(
-                (resident_bytes(nonsense), cpu_seconds(nonsense), max_fds(nonsense)),
-                (None, None, None)
-            );
+        for nonsense in ["", "VmRSS: x kB", "7 (a) S"] {
+            assert_eq!((resident_bytes(nonsense), cpu_seconds(nonsense)), (None, None));
         }
     }
 

@@ -11,6 +11,7 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { sourcesFragments } from "./carried.mjs";
 import { hlsDriver, look, shakaDriver, watch } from "./drivers.mjs";
 import { playerSource, startBrowser, startEdge, startServers, stopServers } from "./servers.mjs";
 import { makeZoo } from "./zoo.mjs";
@@ -242,6 +243,8 @@ async function comparisonPage(browser, addresses) {
 const tests = {
   "hls.js plays and switches": (b, a) => playAndSwitch(b, a, "hls", "hls.js/dist/hls.min.js", hlsDriver),
   "Shaka plays and switches": (b, a) => playAndSwitch(b, a, "shaka", "shaka-player/dist/shaka-player.compiled.js", shakaDriver),
+  "hls.js plays the source's fragments among enhanced ones": (b) => sourcesFragments(b, hlsDriver, "hls.js/dist/hls.min.js"),
+  "Shaka plays the source's fragments among enhanced ones": (b) => sourcesFragments(b, shakaDriver, "shaka-player/dist/shaka-player.compiled.js"),
   "twice the pictures play, and switch to the source's and back": twiceThePictures,
   "a model is swapped under a player": swapUnderAPlayer,
   "the comparison page plays in step": (b, a) => comparisonPage(b, a),
@@ -249,6 +252,7 @@ const tests = {
 // The edge finds nothing enhanced behind the plain origin's address, and neither would the page; without an edge there are no
 // models.
 const needAnEdge = [
+  "hls.js plays the source's fragments among enhanced ones", "Shaka plays the source's fragments among enhanced ones",
   "the comparison page plays in step", "a model is swapped under a player", "twice the pictures play, and switch to the source's and back",
 ];
 if (plain) for (const name of needAnEdge) delete tests[name];

@@ -64,6 +64,15 @@ export async function startServers({ plain }) {
   return { origin, edge };
 }
 
+/** An origin of a folder with HLS in it, below /sample/. Gives its address. */
+export async function startOrigin(folder) {
+  const port = await freePort();
+  const origin = `http://127.0.0.1:${port}`;
+  const serving = start("sample-origin", ["--listen", `127.0.0.1:${port}`, "--sample", folder, "--edge", origin]);
+  await until("an origin", `${origin}/sample/master.m3u8`, serving);
+  return origin;
+}
+
 /** An edge of its own before `origin`, with these lines of configuration on top of the defaults and these on its route. */
 export async function startEdge({ origin, settings, route }) {
   const [port, adminPort] = [await freePort(), await freePort()];

@@ -24,6 +24,8 @@ pub enum Packaging {
     Fmp4,
     /// One fragmented MP4 file a segment, of several movie fragments (CMAF chunks), each with its own index.
     ChunkedFmp4,
+    /// Fragmented MP4 whose parameter sets have the number of the edge's own.
+    Fmp4OfTheSameNumber,
     /// All segments in one MPEG-TS file, with EXT-X-BYTERANGE.
     TsByteRange,
     /// All segments and the init in one MP4 file, with EXT-X-BYTERANGE.
@@ -116,6 +118,7 @@ macro_rules! shared {
 
 shared!(/** MPEG-TS with muxed sound: the most common stream. */ vod_ts, Ts, Muxed);
 shared!(/** Fragmented MP4 with muxed sound. */ vod_fmp4, Fmp4, Muxed);
+shared!(/** Fragmented MP4 whose parameter sets have the number of the edge's own. */ same_number_fmp4, Fmp4OfTheSameNumber, Muxed);
 shared!(/** Fragmented MP4 whose sound is a rendition of its own, as CMAF packagers do it. */ separate_audio_fmp4, Fmp4, Separate);
 shared!(/** MPEG-TS whose sound is a rendition of its own. */ separate_audio_ts, Ts, Separate);
 shared!(/** Fragmented MP4 in chunks of a few pictures, without sound. */ chunked_fmp4, ChunkedFmp4, None);
@@ -218,7 +221,10 @@ fn arguments(recipe: &Recipe) -> Result<Vec<String>> {
         Packaging::TsByteRange => {
             add("-hls_flags independent_segments+single_file -hls_segment_filename %v/all.ts")
         }
-        Packaging::Fmp4 => {
+        Packaging::Fmp4 | Packaging::Fmp4OfTheSameNumber => {
+            if *packaging == Packaging::Fmp4OfTheSameNumber {
+                add("-x264-params sps-id=31");
+            }
             add("-hls_flags independent_segments -hls_segment_type fmp4 -hls_fmp4_init_filename init.mp4");
             add("-hls_segment_filename %v/%03d.m4s");
         }

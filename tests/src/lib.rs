@@ -7,6 +7,7 @@
 
 pub mod certificates;
 pub mod clips;
+pub mod clock;
 pub mod collector;
 pub mod live;
 pub mod metrics;

@@ -13,7 +13,7 @@ use ffmpeg_next::{Dictionary, Error, Packet, Rational, ffi, picture};
 
 use super::{Picture, failed, level};
 use crate::container::EncodedUnit;
-use crate::h264::{ColourFacts, SpsFacts};
+use crate::h264::{ColourFacts, OWN_PARAMETER_SETS, SpsFacts};
 use crate::{EnhanceError, RenditionSpec};
 
 /// Size of the rate buffer (VBV) in seconds of peak rate: `T` seconds of video hold at most `cap * (T + 0.5 s)` bits. Half a second bounds what a segment can exceed its
@@ -119,7 +119,8 @@ impl EncoderSettings {
         options.set(
             "x264-params",
             &format!(
-                "bframes=0:8x8dct=1:cabac=1:keyint={keyint}:open-gop=0:sliced-threads=0:force-cfr=1:aq-mode=0{search}"
+                "bframes=0:8x8dct=1:cabac=1:keyint={keyint}:open-gop=0:sliced-threads=0:force-cfr=1:aq-mode=0:\
+                 sps-id={OWN_PARAMETER_SETS}{search}"
             ),
         );
         options

@@ -380,8 +380,9 @@ impl SourceSegment {
 }
 
 /// The init segment (`EXT-X-MAP`) of the enhanced rendition: the source's with picture size (pixels) and
-/// decoder configuration replaced. `sps` and `pps` are NAL units without start codes. A transport stream that
-/// serves as init segment holds only tables and comes back as it is.
+/// decoder configuration replaced. `sps` and `pps` are NAL units without start codes; the source's own parameter
+/// sets stand behind them, but for those of the same number. A transport stream that serves as init segment holds
+/// only tables and comes back as it is.
 ///
 /// # Errors
 /// [`ContainerError::NoVideo`], [`ContainerError::NotH264`], [`ContainerError::Encrypted`],
@@ -396,6 +397,16 @@ pub fn rewrite_init(
     match sniff(init)? {
         ContainerKind::Ts => Ok(Bytes::copy_from_slice(init)),
         ContainerKind::Fmp4 => fmp4::rewrite_init(init, width, height, sps, pps),
+    }
+}
+
+/// Whether the source's own segments can be read under what [`rewrite_init`] makes of `init` for the processor's encoder, so that they can
+/// stand among enhanced ones: its parameter sets are all there beside the encoder's, or in the samples, and lengths have as many bytes.
+pub fn init_carries_source(init: &[u8]) -> bool {
+    match sniff(init) {
+        Ok(ContainerKind::Ts) => true,
+        Ok(ContainerKind::Fmp4) => fmp4::carries_source(init),
+        Err(_) => false,
     }
 }
 

@@ -12,6 +12,10 @@ use bits::BitReader;
 /// The start code written in front of every NAL unit made here.
 pub const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
+/// Number of the parameter sets, SPS and PPS, that the processor's encoder writes: the highest there is of an SPS. Encoders count from 0, so
+/// that an initialisation can hold a source's own sets beside these (see `container::init_carries_source`).
+pub const OWN_PARAMETER_SETS: u8 = 31;
+
 /// NAL unit types (ITU-T H.264, table 7-1) that this crate tells apart.
 pub mod nal {
     /// Slice of a picture that is no IDR picture.
@@ -35,6 +39,12 @@ pub mod nal {
 /// Type of a NAL unit, 0 for an empty one.
 pub fn nal_type(nal: &[u8]) -> u8 {
     nal.first().map_or(0, |header| header & 0x1f)
+}
+
+/// Number of a picture parameter set; `None` for other NAL units, and where it cannot be read.
+pub fn pps_id(nal: &[u8]) -> Option<u8> {
+    let head = nal.get(..nal.len().min(8)).filter(|nal| nal_type(nal) == nal::PPS)?;
+    u8::try_from(BitReader::new(&unescape(head)).ue()?).ok()
 }
 
 /// Whether a NAL unit of this type carries picture data: slices, partitions B and C included.

@@ -36,6 +36,7 @@ as they are.
   acuity reload                                        have a running edge read its configuration again
   acuity purge --prefix /live/                         have it forget what it made
   acuity route enhance NAME off                        switch enhancement off for a route, now
+  acuity live                                          see whether an edge answers; needs no token
 
 Exit codes: 0 done, 1 command line, configuration or models at fault, 2 failed while running.";
 
@@ -58,6 +59,7 @@ enum Command {
     Reload(remote::ReloadArgs),
     Purge(remote::PurgeArgs),
     Route(remote::RouteArgs),
+    Live(remote::LiveArgs),
 }
 
 /// Why a subcommand ended without doing what it was asked for. The message says what, where, and what to do.
@@ -119,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Sign(args) => sign::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Reload(args) => remote::reload(&args),
+        Command::Live(args) => remote::live(&args),
         Command::Purge(args) => remote::purge(&args),
         Command::Route(args) => remote::route(&args),
     };

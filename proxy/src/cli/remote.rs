@@ -1,16 +1,18 @@
-//! `acuity reload`, `acuity purge`, `acuity route`: what a running edge is asked to do, over its admin address.
+//! `acuity reload`, `acuity purge`, `acuity route`, `acuity live`: what a running edge is asked, over its admin address.
 //!
 //! They print the edge's answer, which is JSON, and end with 1 where it refuses and 2 where nobody answers.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use acuity_config::{AdminConfig, Config};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, StatusCode};
 
-use super::{Failure, say, with_causes};
+use super::{Failure, say, serve, with_causes};
 use crate::secret;
 
 /// A reload reads files and may load an embedding network; everything else is quicker.
@@ -19,12 +21,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Whom to ask.
 #[derive(ClapArgs, Debug)]
 pub(super) struct Where {
-    /// The edge's admin address
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090", global = true)]
-    admin: String,
+    /// The edge's admin address [default: admin.listen of --config, else 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDR", global = true)]
+    admin: Option<String>,
 
-    /// File with the operators' token, where the edge's admin.token_file asks for one
+    /// File with the operators' token, where the edge's admin.token_file asks for one [default: that of --config]
     #[arg(long, value_name = "FILE", env = "ACUITY_ADMIN_TOKEN_FILE", global = true)]
+    token_file: Option<PathBuf>,
+
+    /// Configuration file of the edge: of it only admin.listen and admin.token_file count here
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+/// Whom to ask, as it comes of flags and file.
+struct Edge {
+    admin: String,
     token_file: Option<PathBuf>,
 }
 
@@ -106,8 +118,23 @@ enum State {
     Off,
 }
 
+/// See whether a running edge answers
+///
+/// Exit code 0 if it does, 2 if nobody does. No token is needed, and a configuration file that cannot be read is none. Whether it is ready for
+/// players is `/readyz` on the same address.
+#[derive(ClapArgs, Debug)]
+pub(super) struct LiveArgs {
+    #[command(flatten)]
+    at: Where,
+}
+
+pub(super) fn live(args: &LiveArgs) -> Result<(), Failure> {
+    let edge = args.at.edge().unwrap_or_else(|_| args.at.over(AdminConfig::default()));
+    Edge { token_file: None, ..edge }.ask(Method::GET, "/livez")
+}
+
 pub(super) fn reload(args: &ReloadArgs) -> Result<(), Failure> {
-    args.at.ask(Method::POST, "/reload")
+    args.at.edge()?.ask(Method::POST, "/reload")
 }
 
 pub(super) fn purge(args: &PurgeArgs) -> Result<(), Failure> {
@@ -118,15 +145,15 @@ pub(super) fn purge(args: &PurgeArgs) -> Result<(), Failure> {
         .iter()
         .filter_map(|(name, value)| Some(format!("{name}={}", escaped(value.as_ref()?))))
         .collect();
-    args.at.ask(Method::POST, &format!("/purge?{}", query.join("&")))
+    args.at.edge()?.ask(Method::POST, &format!("/purge?{}", query.join("&")))
 }
 
 pub(super) fn route(args: &RouteArgs) -> Result<(), Failure> {
     match &args.action {
-        None => args.at.ask(Method::GET, "/routes"),
+        None => args.at.edge()?.ask(Method::GET, "/routes"),
         Some(RouteAction::Enhance { name, state }) => {
             let on = matches!(state, State::On);
-            args.at.ask(Method::POST, &format!("/routes/{}/enhance?on={on}", escaped(name)))
+            args.at.edge()?.ask(Method::POST, &format!("/routes/{}/enhance?on={on}", escaped(name)))
         }
     }
 }
@@ -136,6 +163,32 @@ fn escaped(text: &str) -> String {
 }
 
 impl Where {
+    fn edge(&self) -> Result<Edge, Failure> {
+        let told = match &self.config {
+            Some(file) => Config::admin_of(&serve::read(file)?),
+            None => AdminConfig::default(),
+        };
+        Ok(self.over(told))
+    }
+
+    /// What the flags say, over what the file says.
+    fn over(&self, told: AdminConfig) -> Edge {
+        let admin = self.admin.clone().unwrap_or_else(|| reached_at(told.listen).to_string());
+        Edge { admin, token_file: self.token_file.clone().or(told.token_file) }
+    }
+}
+
+/// Where this machine reaches who listens there.
+fn reached_at(listen: SocketAddr) -> SocketAddr {
+    let here = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        named => named,
+    };
+    SocketAddr::new(here, listen.port())
+}
+
+impl Edge {
     fn ask(&self, method: Method, path: &str) -> Result<(), Failure> {
         let unreachable = |error: &dyn std::error::Error| {
             Failure::Running(format!("no edge answers at {}: {}", self.admin, with_causes(error)))
@@ -165,8 +218,8 @@ impl Where {
         }
         if status == StatusCode::UNAUTHORIZED {
             return Err(Failure::Fault(match &self.token_file {
-                None => "the edge wants the operators' token (its admin.token_file): --token-file FILE, or \
-                         ACUITY_ADMIN_TOKEN_FILE in the environment"
+                None => "the edge wants the operators' token (its admin.token_file): --token-file FILE, \
+                         ACUITY_ADMIN_TOKEN_FILE in the environment, or --config FILE, which names it"
                     .to_owned(),
                 Some(file) => format!(
                     "the edge does not take the token in {}: its admin.token_file holds another one, or did when it was started",
@@ -178,7 +231,7 @@ impl Where {
     }
 }
 
-impl Where {
+impl Edge {
     /// What shows the token, if there is one. Read as the edge reads it, and never printed.
     fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
         let Some(file) = &self.token_file else { return Ok(None) };
@@ -195,4 +248,33 @@ impl Where {
 fn pretty(text: &str) -> String {
     let value = serde_json::from_str::<serde_json::Value>(text);
     value.and_then(|value| serde_json::to_string_pretty(&value)).map_or(text.to_owned(), |text| text + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(admin: Option<&str>, token: Option<&str>) -> Where {
+        Where { admin: admin.map(str::to_owned), token_file: token.map(PathBuf::from), config: None }
+    }
+
+    #[test]
+    fn flags_count_before_the_file_and_the_file_before_what_is_usual() {
+        let told = || {
+            Config::admin_of(
+                "[admin]\nlisten = \"[::]:7070\"\ntoken_file = \"/run/token\"\n[cache]\nbudget = ",
+            )
+        };
+        for (wanted, told, admin, token) in [
+            (at(None, None), AdminConfig::default(), "127.0.0.1:9090", None),
+            (at(None, None), told(), "[::1]:7070", Some("/run/token")),
+            (at(Some("edge:1"), None), told(), "edge:1", Some("/run/token")),
+            (at(None, Some("own")), told(), "[::1]:7070", Some("own")),
+        ] {
+            let edge = wanted.over(told);
+            assert_eq!((edge.admin.as_str(), edge.token_file), (admin, token.map(PathBuf::from)));
+        }
+        let everywhere = "0.0.0.0:9090".parse().unwrap_or(AdminConfig::default().listen);
+        assert_eq!(reached_at(everywhere), AdminConfig::default().listen);
+    }
 }

@@ -1,7 +1,9 @@
 //! What the segments before one tell of those who ask for it: whether somebody starts there, and how many will come.
 
+use acuity_enhancer::container::init_carries_source;
 use acuity_enhancer::{Demand, Priority};
 use acuity_playlist::media::{MediaPlaylist, Segment};
+use bytes::Bytes;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use super::job::Job;
 use super::job::haste;
 use super::{Reason, Shared};
+use crate::rescue::Trouble;
 use crate::wanted::Wanted;
 
 /// So many segments back somebody's trace is looked for: a player that skips one goes on all the same.
@@ -36,7 +39,7 @@ impl Shared {
         let demand = Demand::new(stream_of(job.wanted), media, haste(is_start), audience);
         // What has begun to be sent has to go on.
         let has_begun = job.reason.told().is_some_and(|told| told.again_by.is_some());
-        let has_else = can_be_the_sources(segment) && !has_begun;
+        let has_else = job.can_be_the_sources && !has_begun;
         (if has_else { demand.or_else() } else { demand }, is_start)
     }
 
@@ -61,9 +64,14 @@ impl Shared {
     }
 }
 
-/// Whether players can take the source's own segment among enhanced ones. Not where they have an initialisation section of the encoder's.
-pub(super) fn can_be_the_sources(segment: &Segment) -> bool {
-    segment.map.is_none()
+/// Whether players can take the source's own segment among enhanced ones. Where there is an initialisation section, what is made of it has to
+/// describe the source's pictures too.
+pub(super) fn can_be_the_sources(init: &Result<Option<Bytes>, Trouble>) -> bool {
+    match init {
+        Ok(Some(init)) => init_carries_source(init),
+        Ok(None) => true,
+        Err(_) => false,
+    }
 }
 
 /// What tells streams apart for fairness; never 0, which is nobody's.

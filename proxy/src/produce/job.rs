@@ -92,6 +92,8 @@ pub(super) struct Job<'a> {
     pub(super) making: &'a Making,
     /// Nothing is to be enhanced on this route.
     pub(super) is_stopped: bool,
+    /// Its player can read the source's segment in its place.
+    pub(super) can_be_the_sources: bool,
 }
 
 impl Reason {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use acuity_enhancer::EnhanceError;
 use acuity_playlist::media::{Map, MediaPlaylist, Segment};
 use acuity_playlist::{Found, uri};
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tokio::time::timeout;
 
@@ -24,7 +25,8 @@ use crate::rescue::{Remedy, Tried, Trouble};
 use crate::traces;
 use crate::wanted::{Wanted, spec_of};
 
-/// How long a viewer's segment waits for room where nothing else can stand in for it. Players give up after 20 s or so.
+/// How long a viewer's segment waits for room where its player could not read the source's: of fragmented MP4 that is packed as nobody we know
+/// packs it. Players give up after 20 s or so.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Shared {
@@ -48,7 +50,16 @@ impl Shared {
         let lists_it = |playlist: &MediaPlaylist| playlist.find(&wanted.path_and_query) != Found::None;
         let playlist = self.playlists.media_that(&wanted.site, &wanted.token.playlist, lists_it).await?;
         let found = playlist.find(&wanted.path_and_query);
-        let _place = self.place(urgency, self.patience(&reason, &playlist, &found)).await?;
+        let segment = match found {
+            Found::Segment(at) => playlist.segments.get(at),
+            Found::Map(_) | Found::None => None,
+        };
+        let init = match segment.and_then(|segment| segment.map.as_ref()) {
+            Some(map) => self.inputs.init(&wanted.site, map).await.map(|init| Some(init.clear)),
+            None => Ok(None),
+        };
+        let can_be_the_sources = segment.is_some() && can_be_the_sources(&init);
+        let _place = self.place(urgency, self.patience(&reason, &playlist, can_be_the_sources)).await?;
         let started = Instant::now();
         let is_stopped = self.is_stopped(wanted);
         let job = Job {
@@ -61,11 +72,12 @@ impl Shared {
             party: &party,
             making: &making,
             is_stopped,
+            can_be_the_sources,
             replaces,
         };
         match found {
-            Found::Segment(at) => match playlist.segments.get(at) {
-                Some(segment) => self.segment(&job, at, segment, kept).await,
+            Found::Segment(at) => match segment {
+                Some(segment) => self.segment(&job, (at, segment), init, kept).await,
                 None => Err(Trouble::NotListed),
             },
             Found::Map(at) => match playlist.maps.get(at) {
@@ -98,15 +110,8 @@ impl Shared {
 
     /// How long a viewer's segment waits for a place: half of the time that there is where the origin can answer instead, so that it has the
     /// other half.
-    fn patience(&self, reason: &Reason, playlist: &MediaPlaylist, found: &Found) -> Duration {
-        let segment = match found {
-            Found::Segment(at) => playlist.segments.get(*at),
-            Found::Map(_) | Found::None => None,
-        };
-        match reason
-            .deadline(&self.config, playlist, false)
-            .filter(|_| segment.is_some_and(can_be_the_sources))
-        {
+    fn patience(&self, reason: &Reason, playlist: &MediaPlaylist, can_be_the_sources: bool) -> Duration {
+        match reason.deadline(&self.config, playlist, false).filter(|_| can_be_the_sources) {
             Some(by) => by.saturating_duration_since(Instant::now()) / 2,
             None => PATIENCE,
         }
@@ -115,8 +120,8 @@ impl Shared {
     async fn segment(
         &self,
         job: &Job<'_>,
-        at: usize,
-        segment: &Segment,
+        (at, segment): (usize, &Segment),
+        init: Result<Option<Bytes>, Trouble>,
         kept: Option<Arc<Object>>,
     ) -> Result<(Arc<Object>, Outcome), Trouble> {
         if !self.inputs.takes(segment) {
@@ -133,17 +138,13 @@ impl Shared {
         }
         let source = self.inputs.segment(&job.wanted.site, segment).await?;
         may_be_given(job, &source)?;
-        // Players have an initialisation section of the encoder's, by which they cannot read the source's fragments: where there is one,
-        // the plain scaler goes on through that encoder (see `enhance`).
-        if job.is_stopped && segment.map.is_none() {
+        // Where players could not read it, the plain scaler goes on through the encoder that they have the parameters of (see `enhance`).
+        if job.is_stopped && job.can_be_the_sources {
             return self.give_up(job, &source, &Trouble::SwitchedOff, Kind::Segment);
         }
-        let init = match &segment.map {
-            Some(map) => match self.inputs.init(&job.wanted.site, map).await {
-                Ok(init) => Some(init.clear),
-                Err(trouble) => return self.give_up(job, &source, &trouble, Kind::Segment),
-            },
-            None => None,
+        let init = match init {
+            Ok(init) => init,
+            Err(trouble) => return self.give_up(job, &source, &trouble, Kind::Segment),
         };
         let ingredients = match self.inputs.open(&job.wanted.site, segment, Arc::clone(&source)).await {
             Ok(ingredients) => ingredients,

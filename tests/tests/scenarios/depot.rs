@@ -223,6 +223,47 @@ async fn what_is_damaged_is_dropped_counted_and_made_anew() {
     assert_eq!(made(&world.edge.metrics().await.unwrap()), 0.0, "what was made anew is whole");
 }
 
+/// A process that is killed while it writes down a purge, on a disk that keeps half of it.
+#[tokio::test]
+async fn a_purge_that_is_half_written_means_everything_until_then() {
+    let (folder, settings) = disk();
+    let world = serve(&clips::vod_ts().await.unwrap(), settings.clone()).await;
+    let (player, _, media) = open_enhanced(&world).await;
+    let first = play(&player, &media).await;
+    until(&world.edge, WRITES, &[("outcome", "stored")], 3.0).await;
+    let purge = format!("{}/purge?prefix=/vod/180p/", world.edge.admin);
+    let told = player.request(reqwest::Method::POST, &purge, &[]).await.unwrap();
+    assert!(
+        told.text().contains("\"outlasts_restart\": true")
+            || told.text().contains("\"outlasts_restart\":true"),
+        "{}",
+        told.text()
+    );
+    world.edge.signal("KILL").unwrap();
+    let purges = folder.path().join("v1-purges");
+    let records =
+        || std::fs::read_dir(&purges).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let [record] = &records()[..] else { panic!("{:?}", records()) };
+    let whole = std::fs::read(record).unwrap();
+    std::fs::write(record, &whole[..whole.len() / 2]).unwrap();
+    // What a write leaves that did not come to its end: nobody's record.
+    std::fs::write(record.with_file_name(format!("{}#1", record.file_name().unwrap().display())), b"{")
+        .unwrap();
+
+    let world = restart(world, &settings).await;
+    let media = media_at(&world.edge, &media);
+    assert_eq!(play(&player, &media).await.len(), first.len(), "viewers notice nothing");
+    let metrics = until(&world.edge, WRITES, &[("outcome", "stored")], 3.0).await;
+    assert_eq!((reads(&metrics, "purged"), made(&metrics)), (3.0, 3.0), "{}", metrics.text());
+    assert!(world.edge.events().contains("a purge that cannot be read"), "{}", world.edge.events());
+
+    // What was made since is kept, also by the next one, which still remembers.
+    let world = restart(world, &settings).await;
+    play(&player, &media_at(&world.edge, &media)).await;
+    let metrics = until(&world.edge, READS, &[("outcome", "hit")], 3.0).await;
+    assert_eq!(made(&metrics), 0.0, "{}", metrics.text());
+}
+
 #[tokio::test]
 async fn a_full_disk_costs_nobody_anything() {
     let words =

@@ -92,8 +92,13 @@ pub(crate) async fn compare_all(player: &Player, source: &Media, enhanced: &Medi
         parameter_sets.extend(made_probe.parameter_sets());
         segments.push(made);
     }
-    assert_eq!(parameter_sets.len(), 2, "one SPS and one PPS for the whole rendition");
+    assert_eq!(parameter_sets.len(), sets_of(&segments), "one SPS and one PPS for the whole rendition");
     segments
+}
+
+/// How many parameter sets a rendition has: an SPS and a PPS, and in an initialisation those of the source beside them.
+pub(crate) fn sets_of(segments: &[Segment]) -> usize {
+    if segments.iter().any(|segment| segment.init.is_some()) { 4 } else { 2 }
 }
 
 /// Path of an enhanced segment below the edge, for requests by hand.

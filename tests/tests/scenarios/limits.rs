@@ -292,3 +292,60 @@ async fn connections_end_before_files_do() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(asks(&mut open(&world).await).await, "there is room again");
 }
+
+/// Sets what the edge may have open from now on.
+fn may_open(world: &World, most: usize) {
+    let limit = format!("--nofile={most}:");
+    let id = world.edge.process_id().to_string();
+    assert!(std::process::Command::new("prlimit").args(["--pid", &id, &limit]).status().unwrap().success());
+}
+
+/// However it comes to that: by a leak, by a limit that somebody else has set.
+#[tokio::test]
+async fn without_a_file_left_those_who_are_connected_play_on_and_the_others_wait() {
+    let world = serve(&clips::vod_ts().await.unwrap(), one_rendition().open_files(4096)).await;
+    let (player, _, media) = open_enhanced(&world).await;
+    let cached = segment_url(&media, 0);
+    let body = player.get_ok(&cached, &[]).await.unwrap().body;
+    // Operators' connection stands too, as a scraper's does.
+    player.get_ok(&format!("{}/metrics", world.edge.admin), &[]).await.unwrap();
+    let open_now = std::fs::read_dir(format!("/proc/{}/fd", world.edge.process_id())).unwrap().count();
+    // Below what is open: nothing is closed by it, and nothing can be opened.
+    may_open(&world, open_now.saturating_sub(1));
+    let mut later = Vec::new();
+    for _ in 0..20 {
+        let (player, cached) = (Player::new().unwrap(), cached.clone());
+        later.push(tokio::spawn(
+            async move { player.get(&cached).await.map(|answer| answer.status.as_u16()) },
+        ));
+    }
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(3) {
+        let again = player.get_ok(&cached, &[]).await.unwrap();
+        assert!(again.body == body && again.header("cache-status").contains("hit"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(later.iter().all(|asking| !asking.is_finished()), "nobody is let in, and nobody is sent away");
+    let seen = player.get_ok(&format!("{}/metrics", world.edge.admin), &[]).await.unwrap();
+    let seen = acuity_tests::metrics::Metrics::new(seen.text());
+    let [files, most] = ["process_open_fds", "process_max_fds"].map(|name| seen.sum(name, &[]));
+    assert!(files >= most && most > 0.0, "{files} of {most}: operators see it");
+    // What has to be fetched cannot be; whoever asks gets a refusal and keeps the connection.
+    let uncached = player.get(&segment_url(&media, 2)).await.unwrap().status.as_u16();
+    let passed = player.get(&world.edge.url("/vod/180p/001.ts")).await.unwrap().status.as_u16();
+
+    may_open(&world, 4096);
+    let recovered = Instant::now();
+    for asking in later {
+        assert_eq!(timeout(Duration::from_secs(10), asking).await.unwrap().unwrap().unwrap(), 200);
+    }
+    eprintln!(
+        "without files: {uncached} for what is not there, {passed} for what is passed on; back after {:?}",
+        recovered.elapsed()
+    );
+    assert!(recovered.elapsed() < Duration::from_secs(5), "{:?}", recovered.elapsed());
+    player.get_ok(&segment_url(&media, 2), &[]).await.unwrap();
+    player.get_ok(&world.edge.url("/vod/180p/001.ts"), &[]).await.unwrap();
+    let counted = metrics(&world).await;
+    assert!(counted.sum("process_open_fds", &[]) < counted.sum("process_max_fds", &[]));
+}

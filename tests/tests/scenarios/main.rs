@@ -8,6 +8,8 @@ mod answers;
 mod attacks;
 mod bombs;
 mod bucket;
+mod carried;
+mod clock;
 mod clusters;
 mod commands;
 mod crowd;

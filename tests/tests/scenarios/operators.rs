@@ -225,6 +225,46 @@ async fn commands_show_the_token() {
     assert_eq!(ended, Some(0), "{told}");
 }
 
+/// As a service manager does it, which knows the configuration file and nothing else.
+#[tokio::test]
+async fn commands_find_address_and_token_in_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (players, operators) = (free(), free());
+    let told = world()
+        .route("cluster", "\"plain\"")
+        .set("admin.token_file", token(folder.path(), 0o640))
+        .set("admin.listen", format!("\"0.0.0.0:{}\"", operators.port()))
+        .at(players, operators);
+    let mut edge = told.start_before("http://127.0.0.1:1").await.unwrap();
+    let file = edge.config_file();
+    let acuity = |arguments: &[&str]| {
+        let mut command = Command::new(binary().unwrap());
+        command.env_remove("ACUITY_ADMIN_TOKEN_FILE").args(arguments).arg("--config").arg(&file);
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!told.contains("a token of"), "{told}");
+        (output.status.code(), told)
+    };
+    for arguments in [&["reload"][..], &["route"], &["purge", "--all"], &["live"]] {
+        let (ended, told) = acuity(arguments);
+        assert_eq!(ended, Some(0), "{arguments:?}: {told}");
+    }
+    // What the file has become since: the edge itself says what is wrong, and counts it; and it lives.
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{good}\n[cache]\nbudget_byte = 7\nprobe_ttl = \n")).unwrap();
+    let (ended, told) = acuity(&["reload"]);
+    assert!(ended == Some(1) && told.contains("422") && told.contains("budget_byte"), "{ended:?} {told}");
+    assert_eq!(acuity(&["live"]).0, Some(0));
+    // Without the token, which the file then does not name.
+    std::fs::write(&file, good.replace("admin.token_file", "# admin.token_file")).unwrap();
+    assert!(acuity(&["reload"]).1.contains("--config FILE"));
+    assert_eq!(acuity(&["live"]).0, Some(0), "health needs none");
+    edge.signal("INT").unwrap();
+    edge.until_exit(Duration::from_secs(20)).await.unwrap();
+    assert_eq!(acuity(&["live"]).0, Some(2), "nobody is there");
+}
+
 #[tokio::test]
 async fn who_exposes_the_operators_address_has_to_say_so() {
     let folder = tempfile::tempdir().unwrap();

@@ -36,13 +36,11 @@ async fn crowd(clip: &Clip) -> (Vec<(Vec<u8>, f64)>, acuity_tests::metrics::Metr
     (answers.collect(), world.edge.metrics().await.unwrap())
 }
 
-#[tokio::test]
-async fn what_cannot_be_in_time_is_the_sources_at_once() {
-    let clip = clips::vod_ts().await.unwrap();
-    let source = clip.read("180p/001.ts").unwrap();
-    let (answers, metrics) = crowd(&clip).await;
+/// What cannot be made in time comes from the source, and at once. `own`: the bytes of the segment asked for.
+async fn gets_the_sources(clip: &Clip, own: &[u8]) {
+    let (answers, metrics) = crowd(clip).await;
     let late = metrics.sum("acuity_fallbacks_total", &[("reason", "too_late")]);
-    let own = answers.iter().filter(|(bytes, _)| *bytes == source).count();
+    let own = answers.iter().filter(|(bytes, _)| bytes == own).count();
     let made = metrics.sum("acuity_enhancer_segments_total", &[]);
     assert!(late >= 1.0 && made >= 1.0, "{late} too late, {made} made\n{}", metrics.text());
     assert_eq!(own, STREAMS - made as usize, "each is one or the other\n{}", metrics.text());
@@ -52,8 +50,20 @@ async fn what_cannot_be_in_time_is_the_sources_at_once() {
 }
 
 #[tokio::test]
-async fn players_that_cannot_take_the_sources_wait_for_their_turn() {
+async fn what_cannot_be_in_time_is_the_sources_at_once() {
+    let clip = clips::vod_ts().await.unwrap();
+    gets_the_sources(&clip, &clip.read("180p/001.ts").unwrap()).await;
+}
+
+#[tokio::test]
+async fn fragments_that_cannot_be_in_time_are_the_sources_at_once() {
     let clip = clips::vod_fmp4().await.unwrap();
+    gets_the_sources(&clip, &clip.read("180p/001.m4s").unwrap()).await;
+}
+
+#[tokio::test]
+async fn players_that_cannot_take_the_sources_wait_for_their_turn() {
+    let clip = clips::same_number_fmp4().await.unwrap();
     let (answers, metrics) = crowd(&clip).await;
     assert_eq!(metrics.sum("acuity_fallbacks_total", &[("reason", "too_late")]), 0.0, "{}", metrics.text());
     assert_eq!(metrics.sum("acuity_enhancer_segments_total", &[]), STREAMS as f64, "{}", metrics.text());

@@ -151,8 +151,8 @@ async fn a_route_that_is_switched_off_serves_the_source_at_once() {
 }
 
 #[tokio::test]
-async fn fragments_go_on_through_the_encoder_that_players_know() {
-    let clip = clips::vod_fmp4().await.unwrap();
+async fn fragments_that_players_could_not_read_go_on_through_the_encoder() {
+    let clip = clips::same_number_fmp4().await.unwrap();
     let world = serve(&clip, one_rendition()).await;
     let (player, _, media) = open_enhanced(&world).await;
     let before = player.segment(&media, 0).await.unwrap();

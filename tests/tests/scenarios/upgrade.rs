@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use acuity_tests::certificates::self_signed;
 use acuity_tests::clips;
 use acuity_tests::origin::{Fault, Origin};
 use acuity_tests::player::{Media, Player};
@@ -53,8 +54,23 @@ async fn ask(
     keep: bool,
     pause: Duration,
 ) {
+    ask_as(tally, url, bytes, (keep, None), pause).await;
+}
+
+/// `root`: whom it believes over TLS.
+async fn ask_as(
+    tally: Arc<Tally>,
+    url: impl Fn(usize) -> String,
+    bytes: Option<usize>,
+    (keep, root): (bool, Option<reqwest::Certificate>),
+    pause: Duration,
+) {
     let client = |idle: usize| {
         let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(idle);
+        let builder = match root.clone() {
+            Some(root) => builder.tls_certs_only([root]),
+            None => builder,
+        };
         builder.retry(reqwest::retry::never()).timeout(Duration::from_secs(60)).build().unwrap()
     };
     let kept = client(usize::from(keep));
@@ -99,6 +115,21 @@ pub(crate) fn successor(world: &World) -> Child {
         .kill_on_drop(true)
         .spawn()
         .unwrap()
+}
+
+/// The process that the edge has started to take over from it.
+async fn successor_of(world: &World) -> u32 {
+    let tasks = format!("/proc/{}/task", world.edge.process_id());
+    for _ in 0..500 {
+        let children = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
+        let children = children.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let found = children.flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        if let Some(id) = found.last().and_then(|id| id.parse().ok()) {
+            return id;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it started nothing\n{}", world.edge.events());
 }
 
 async fn process_of(world: &World) -> f64 {
@@ -180,6 +211,71 @@ async fn an_upgrade_under_load_fails_no_request() {
     assert!(kept.body.len() > length / 2);
     new.start_kill().unwrap();
     new.wait().await.unwrap();
+}
+
+/// Handshakes that are under way and connections that are kept, in HTTP/1.1 and 2, when the sockets change hands.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_under_tls_fails_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key, socket] =
+        ["cert.pem", "key.pem", "upgrade.sock"].map(|name| folder.path().join(name));
+    self_signed(&certificate, &key, "DNS:localhost").unwrap();
+    let root = reqwest::Certificate::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let builder = one_rendition()
+        .route("cluster", "\"plain\"")
+        .set("server.tls.listen", format!("\"127.0.0.1:{port}\""))
+        .set("server.tls.certificate", format!("{certificate:?}"))
+        .set("server.tls.key", format!("{key:?}"))
+        .set("server.upgrade_socket", format!("{socket:?}"))
+        .set("server.drain_notice_seconds", 1)
+        .set("server.drain_seconds", 10);
+    let mut world = serve(&clips::vod_ts().await.unwrap(), builder).await;
+    let (player, _, media) = open_enhanced(&world).await;
+    let cached = segment_url(&media, 0);
+    let length = player.get_ok(&cached, &[]).await.unwrap().body.len();
+    let base = format!("https://localhost:{port}");
+    let secure = cached.replace(&world.edge.base, &base);
+    let tally = Arc::new(Tally::default());
+    let mut clients = tokio::task::JoinSet::new();
+    let quick = Duration::from_millis(10);
+    for keep in [true, true, false, false] {
+        let (at, url, root) = (base.clone(), secure.clone(), root.clone());
+        let master = move |_| format!("{at}/vod/master.m3u8");
+        clients.spawn(ask_as(Arc::clone(&tally), master, None, (keep, Some(root.clone())), quick));
+        clients.spawn(ask_as(
+            Arc::clone(&tally),
+            move |_| url.clone(),
+            Some(length),
+            (keep, Some(root)),
+            quick,
+        ));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (first, before) = (process_of(&world).await, tally.requests.load(Ordering::Relaxed));
+    let started = Instant::now();
+    // As the unit's SIGUSR2 does it: the edge starts its successor itself.
+    world.edge.signal("USR2").unwrap();
+    let new = successor_of(&world).await;
+    let exit = world.edge.until_exit(Duration::from_secs(60)).await.unwrap();
+    let took = started.elapsed();
+    assert_eq!(exit.code(), Some(0), "{}", world.edge.events());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(process_of(&world).await > first, "the new one answers");
+    tally.stop.store(true, Ordering::Relaxed);
+    while clients.join_next().await.is_some() {}
+    assert!(Command::new("kill").arg(new.to_string()).status().await.unwrap().success());
+
+    let failures = std::mem::take(&mut *tally.failures.lock().unwrap());
+    let requests = tally.requests.load(Ordering::Relaxed);
+    eprintln!("{requests} requests over TLS while one edge replaced another within {took:.1?}");
+    assert!(
+        failures.is_empty(),
+        "{} of {requests}: {:#?}",
+        failures.len(),
+        &failures[..failures.len().min(10)]
+    );
+    assert!(before > 100 && requests > 2 * before, "{before} before it, {requests} in all");
 }
 
 #[tokio::test]

@@ -68,6 +68,21 @@ pub(super) fn tracks(data: &[u8], movie: &BoxSpan) -> Result<Vec<Track>, Contain
     Ok(tracks)
 }
 
+/// The sample entries of the first track of video.
+pub(super) fn video_entries(data: &[u8], movie: &BoxSpan) -> Result<Vec<VideoEntry>, ContainerError> {
+    let video = tracks(data, movie)?.into_iter().find(|track| matches!(track.media, Media::Video(_)));
+    let Some(video) = video else { return Ok(Vec::new()) };
+    for trak in children(data, movie.body..movie.end)?.iter().filter(|span| &span.kind == b"trak") {
+        if track_id(data, trak)? == Some(video.id)
+            && let Some(mdia) = find(data, trak, b"mdia")?
+        {
+            let entries = sample_entries(data, &mdia)?;
+            return Ok(entries.iter().map(|entry| VideoEntry::read(data, entry)).collect());
+        }
+    }
+    Ok(Vec::new())
+}
+
 /// Identifier of a track, from its header.
 pub(super) fn track_id(data: &[u8], trak: &BoxSpan) -> Result<Option<u32>, ContainerError> {
     let boxes = children(data, trak.body..trak.end)?;

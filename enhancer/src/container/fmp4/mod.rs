@@ -2,6 +2,7 @@
 //! every other box and every other track's bytes are copied.
 
 mod boxes;
+mod configuration;
 mod entries;
 mod entry;
 mod fragment;
@@ -22,7 +23,7 @@ use fragment::Fragments;
 use init::{Media, Track};
 
 pub(super) use boxes::looks_like_boxes;
-pub(super) use movie::{init_sps, rewrite_init};
+pub(super) use movie::{carries_source, init_sps, rewrite_init};
 
 /// A fragmented MP4 segment taken apart.
 #[derive(Debug, Clone)]

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::boxes::{BoxSpan, children, write};
+use super::configuration::{self, Sets};
 use super::entry::{VISUAL_ENTRY_BYTES, VideoEntry, is_avc};
-use super::init::{Media, movie_box, track_id, tracks};
+use super::init::{Media, movie_box, track_id, tracks, video_entries};
 use crate::container::bytes::{put, u8_at, u32_at};
 use crate::container::{ContainerError, VideoCodec};
 use crate::h264::SpsFacts;
@@ -34,6 +35,15 @@ pub(crate) fn init_sps(init: &[u8]) -> Result<Option<SpsFacts>, ContainerError> 
     });
     let entry = entry.ok_or(ContainerError::NoVideo)?;
     Ok(entry.parameter_sets.sps.iter().find_map(|sps| SpsFacts::parse(sps).ok()))
+}
+
+/// Whether samples of all of the video's entries can be read under the entries that [`rewrite_init`] makes of them.
+pub(crate) fn carries_source(init: &[u8]) -> bool {
+    let entries = || {
+        let movie = movie_box(init).ok()??;
+        video_entries(init, &movie).ok()
+    };
+    entries().is_some_and(|entries| !entries.is_empty() && entries.iter().all(configuration::carries))
 }
 
 /// The movie box alone.
@@ -66,43 +76,24 @@ pub(super) fn rewrite(
         height: u16::try_from(height).map_err(|_| too_large)?,
         source_width: entry.width,
         source_height: entry.height,
-        avcc: avcc(sps, pps)?,
+        sets: Sets { sps, pps },
     };
     let mut out = Vec::with_capacity(movie.end - movie.start + 64);
     target.container(data, movie, &mut out)?;
     Ok(out)
 }
 
-/// `AVCDecoderConfigurationRecord` (14496-15, 5.3.3.1) with four-byte lengths.
-fn avcc(sps: &[u8], pps: &[u8]) -> Result<Vec<u8>, ContainerError> {
-    let bad = |what| ContainerError::BadUnit { index: 0, what };
-    let facts = SpsFacts::parse(sps).map_err(|_| bad("a sequence parameter set that cannot be read"))?;
-    let length = |nal: &[u8]| u16::try_from(nal.len()).map_err(|_| bad("a parameter set beyond 64 KiB"));
-    let mut record = vec![1, facts.profile_idc, facts.constraint_flags, facts.level_idc, 0xfc | 3, 0xe0 | 1];
-    record.extend_from_slice(&length(sps)?.to_be_bytes());
-    record.extend_from_slice(sps);
-    record.push(1);
-    record.extend_from_slice(&length(pps)?.to_be_bytes());
-    record.extend_from_slice(pps);
-    if !matches!(facts.profile_idc, 66 | 77 | 88) {
-        let depth = |bits: u8| 0xf8 | bits.saturating_sub(8) & 7;
-        record.push(0xfc | facts.chroma_format_idc & 3);
-        record.extend_from_slice(&[depth(facts.bit_depth_luma), depth(facts.bit_depth_chroma), 0]);
-    }
-    Ok(record)
-}
-
 /// What the movie box is rewritten to.
-struct Target {
+struct Target<'a> {
     track: u32,
     width: u16,
     height: u16,
     source_width: u16,
     source_height: u16,
-    avcc: Vec<u8>,
+    sets: Sets<'a>,
 }
 
-impl Target {
+impl Target<'_> {
     /// Copies a box, rewriting what lies on the way to the track's size and sample entries. The way is six
     /// boxes deep.
     fn container(&self, data: &[u8], span: &BoxSpan, out: &mut Vec<u8>) -> Result<(), ContainerError> {
@@ -171,12 +162,13 @@ impl Target {
             put(&mut fixed, 24, &self.width.to_be_bytes());
             put(&mut fixed, 26, &self.height.to_be_bytes());
             out.extend_from_slice(&fixed);
+            let record = self.sets.record(&VideoEntry::read(data, entry).parameter_sets)?;
             let mut configured = false;
             for child in children(data, boxes_at..entry.end)? {
                 match &child.kind {
                     b"avcC" => {
                         if !std::mem::replace(&mut configured, true) {
-                            self.configuration(out);
+                            configuration(&record, out);
                         }
                     }
                     // bit rates and enhancement layers of the old pictures
@@ -186,17 +178,10 @@ impl Target {
                 }
             }
             if !configured {
-                self.configuration(out);
+                configuration(&record, out);
             }
             Ok(())
         })
-    }
-
-    fn configuration(&self, out: &mut Vec<u8>) {
-        let size = (self.avcc.len() + 8) as u32; // two parameter sets below 64 KiB each
-        out.extend_from_slice(&size.to_be_bytes());
-        out.extend_from_slice(b"avcC");
-        out.extend_from_slice(&self.avcc);
     }
 
     /// Clean aperture: four fractions in source pixels (width, height, horizontal and vertical offset),
@@ -222,6 +207,13 @@ impl Target {
         }
         out.extend_from_slice(&copy);
     }
+}
+
+fn configuration(record: &[u8], out: &mut Vec<u8>) {
+    let size = (record.len() + 8) as u32; // some three hundred parameter sets below 64 KiB each
+    out.extend_from_slice(&size.to_be_bytes());
+    out.extend_from_slice(b"avcC");
+    out.extend_from_slice(record);
 }
 
 fn gcd(a: u16, b: u16) -> u16 {
