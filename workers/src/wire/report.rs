@@ -110,7 +110,7 @@ mod tests {
         Report {
             frames: 100,
             held_frames: 2,
-            between: Between { places: 50, made: 40, same: 6, apart: 1 },
+            between: Between { places: 50, made: 40, film: 3, same: 6, apart: 1 },
             interpolator: Some("generic-i2-s".into()),
             made_by: MadeBy::Model {
                 id: "generic-x2-s".into(),
