@@ -13,7 +13,7 @@ use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt as _;
 
 use super::instruments::Instruments;
-use super::remote::Remote;
+use super::remote::{Remote, RemoteError};
 use super::shelf::{Shelf, summing};
 use super::{Refusal, short};
 
@@ -181,7 +181,10 @@ async fn once(
     progress(from);
     if from < file.bytes {
         let name = || file.name();
-        let mut stream = remote.file(file, from).await.map_err(|error| Refusal::of(error, name))?;
+        let mut stream = match remote.file(file, from).await {
+            Ok(stream) => stream,
+            Err(error) => return Err(not_begun(remote, file, from, error).await),
+        };
         while let Some(piece) = stream.next().await {
             let piece = match piece {
                 Ok(piece) => piece,
@@ -209,6 +212,9 @@ async fn once(
     }
     written.flush().await?;
     if length < file.bytes {
+        // It did not break off: that is all there is, and nothing to go on from.
+        drop(written);
+        tokio::fs::remove_file(&path).await?;
         return Err(Refusal::Truncated(file.name()));
     }
     if sum.finish() != file.sha256 {
@@ -221,6 +227,17 @@ async fn once(
     let (shelf, file) = (Arc::clone(shelf), file.clone());
     blocking(move || Ok(shelf.accept(&file)?)).await?;
     Ok(from > 0)
+}
+
+/// Why a file did not begin to come. Where it was to be gone on with, its end may lie before.
+async fn not_begun(remote: &Remote, file: &StoredFile, from: u64, error: RemoteError) -> Refusal {
+    if from > 0
+        && matches!(error, RemoteError::Failed(_))
+        && remote.file_size(file).await.is_ok_and(|size| size < file.bytes)
+    {
+        return Refusal::Truncated(file.name());
+    }
+    Refusal::of(error, || file.name())
 }
 
 /// On a thread that may wait for the disk.
