@@ -99,11 +99,11 @@ async fn they_stay_encrypted() {
     let folder = tempfile::tempdir().unwrap();
     let low = folder.path().join("180p");
     std::fs::create_dir(&low).unwrap();
-    for name in ["init.mp4", "000.m4s", "001.m4s", "002.m4s", "index.m3u8"] {
+    for name in ["init_0.mp4", "000.m4s", "001.m4s", "002.m4s", "index.m3u8"] {
         std::fs::write(low.join(name), clip.read(&format!("180p/{name}")).unwrap()).unwrap();
     }
-    let (init, own) = (clip.read("180p/init.mp4").unwrap(), clip.read("180p/001.m4s").unwrap());
-    ["init.mp4", "000.m4s", "001.m4s", "002.m4s"].iter().for_each(|name| encrypt(&low.join(name)));
+    let (init, own) = (clip.read("180p/init_0.mp4").unwrap(), clip.read("180p/001.m4s").unwrap());
+    ["init_0.mp4", "000.m4s", "001.m4s", "002.m4s"].iter().for_each(|name| encrypt(&low.join(name)));
     std::fs::write(folder.path().join("secret.key"), KEY).unwrap();
     let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"../secret.key\",IV=0x07070707070707070707070707070707\n";
     let index = std::fs::read_to_string(low.join("index.m3u8")).unwrap();
@@ -127,8 +127,8 @@ async fn each_is_read_under_its_own_initialisation() {
     origin.folder("/vod", film.folder());
     origin.folder("/spot", spot.folder());
     let text = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:VOD\n\
-        #EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF:2,\n000.m4s\n#EXTINF:2,\n001.m4s\n#EXT-X-DISCONTINUITY\n\
-        #EXT-X-MAP:URI=\"/spot/180p/init.mp4\"\n#EXTINF:2,\n/spot/180p/000.m4s\n#EXTINF:2,\n/spot/180p/001.m4s\n\
+        #EXT-X-MAP:URI=\"init_0.mp4\"\n#EXTINF:2,\n000.m4s\n#EXTINF:2,\n001.m4s\n#EXT-X-DISCONTINUITY\n\
+        #EXT-X-MAP:URI=\"/spot/180p/init_0.mp4\"\n#EXTINF:2,\n/spot/180p/000.m4s\n#EXTINF:2,\n/spot/180p/001.m4s\n\
         #EXT-X-ENDLIST\n";
     origin.put("/vod/180p/index.m3u8", text.to_owned());
     let world = one_rendition().start(origin).await.unwrap();
@@ -140,7 +140,7 @@ async fn each_is_read_under_its_own_initialisation() {
         let own = of.read(&format!("180p/{name}.m4s")).unwrap();
         assert_eq!(carried.clear.as_ref(), own);
         let init = carried.init.unwrap();
-        let expected = pictures(&[&of.read("180p/init.mp4").unwrap(), &own]).await;
+        let expected = pictures(&[&of.read("180p/init_0.mp4").unwrap(), &own]).await;
         assert_eq!(pictures(&[&init, &own]).await, expected, "segment {index}");
         if index == 3 {
             let shown = pictures(&[&init, &made.clear, &own]).await;
