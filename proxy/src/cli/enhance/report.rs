@@ -253,7 +253,7 @@ mod tests {
         let report = Report {
             frames: 60,
             held_frames: 1,
-            between: Between { places: 30, made: 28, same: 1, apart: 1 },
+            between: Between { places: 30, made: 26, film: 2, same: 1, apart: 1 },
             interpolator: None,
             made_by: MadeBy::Plain,
             fallback: None,
@@ -274,7 +274,7 @@ mod tests {
             "encode 0.50",
             "bicubic (2)",
             "could not be decoded: 2",
-            "between the source's: made 56, same 2, cut 2, stays 0",
+            "between the source's: made 52, film 4, same 2, cut 2, stays 0",
             "out.mp4: 4.0 MiB (video source 2.0 MiB)",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
