@@ -188,6 +188,9 @@ fn workers_table(config: &WorkersConfig) -> Value {
         silence_limit,
         sandbox,
         cpus,
+        // Whom the edge speaks to beside it, and with which key, is none of a worker's business.
+        remote: _,
+        listen: _,
     } = config;
     Value::Table(table([
         ("count", Some(whole(*count))),

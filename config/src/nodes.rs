@@ -178,7 +178,7 @@ impl NodesTls {
 }
 
 impl NodeName {
-    fn parse(text: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Refusal> {
         let refusal = || {
             Refusal::new(format!("{} is not a host and a port", quoted(text)))
                 .hint("write it as \"10.0.0.11:7070\", \"[2001:db8::11]:7070\" or \"node-1.example:7070\"")

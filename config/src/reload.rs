@@ -110,7 +110,18 @@ fn waiting(now: &Config, wanted: &Config) -> Vec<&'static str> {
         now.workers,
         wanted.workers,
         "workers",
-        [count, spare, recycle_after, memory_limit, segment_timeout, silence_limit, sandbox, cpus]
+        [
+            count,
+            spare,
+            recycle_after,
+            memory_limit,
+            segment_timeout,
+            silence_limit,
+            sandbox,
+            cpus,
+            remote,
+            listen
+        ]
     );
     differing!(
         waiting,

@@ -178,7 +178,7 @@ pub(crate) fn collision(config: &Config) -> Option<(String, String, SocketAddr)>
 }
 
 /// Port 0 asks the system for a free one, so it collides with nothing; `0.0.0.0` covers every address of its family.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+pub(crate) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let covers = |x: IpAddr, y: IpAddr| x == y || (x.is_unspecified() && x.is_ipv4() == y.is_ipv4());
     a.port() != 0 && a.port() == b.port() && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
 }

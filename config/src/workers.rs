@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::reader::{Refusal, Section};
+use crate::remote::{ListenConfig, RemoteConfig};
 
 /// Processors a worker may be kept to: above what any machine has.
 const CPU_LIMIT: usize = 4096;
@@ -28,6 +29,10 @@ pub struct WorkersConfig {
     pub sandbox: Sandbox,
     /// Processors of each worker, in turn; none: all of them for each.
     pub cpus: Vec<CpuSet>,
+    /// Workers on other machines, beside those or instead of them.
+    pub remote: Option<RemoteConfig>,
+    /// Where this process listens, if it is a worker that does.
+    pub listen: Option<ListenConfig>,
 }
 
 /// How a worker is fenced in.
@@ -63,6 +68,9 @@ impl Default for WorkersConfig {
             // An old kernel is no reason to serve nothing.
             sandbox: Sandbox::Auto,
             cpus: Vec::new(),
+            // Neither machines nor certificates can be guessed.
+            remote: None,
+            listen: None,
         }
     }
 }
@@ -84,6 +92,8 @@ impl WorkersConfig {
                 &Sandbox::ALL.map(|sandbox| (sandbox.as_str(), sandbox)),
             ),
             cpus: section.list("cpus", CpuSet::parse).unwrap_or(default.cpus),
+            remote: RemoteConfig::read(&section),
+            listen: section.optional_child("listen").and_then(ListenConfig::read),
         };
         section.finish();
         config

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use acuity_models::Interpolation;
+use acuity_models::{Interpolation, Tier};
 use bytes::Bytes;
 
 use crate::demand::{Demand, Wish};
@@ -67,6 +67,8 @@ pub struct EnhanceRequest {
     /// Made already, as far as its begin has been sent, by this ([`crate::Report::made_by_what`]) elsewhere, where it was lost: it is
     /// made by the same again, whatever else would be chosen, and not cut short, so that the same bytes come of it.
     pub again_by: Option<String>,
+    /// Tiers of the set that it is not to be made with: whoever asks has found that they lose.
+    pub without: Vec<Tier>,
     /// Set by the caller when nobody wants the result any more.
     pub cancel: CancelFlag,
     /// On whose behalf: what is logged while it is made tells it.

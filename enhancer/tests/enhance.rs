@@ -78,6 +78,7 @@ fn request(segment: impl Into<Bytes>, spec: RenditionSpec) -> EnhanceRequest {
         priority: Priority::Viewer,
         demand: acuity_enhancer::Demand::default(),
         again_by: None,
+        without: Vec::new(),
         cancel: CancelFlag::default(),
         context: Default::default(),
     }

@@ -96,7 +96,7 @@ impl Engine {
         (program, handle): (PathBuf, &Handle),
         registry: &Registry,
     ) -> Result<Self, EngineError> {
-        if config.workers.count > 0 {
+        if config.workers.count > 0 || config.workers.remote.is_some() {
             return Ok(Self(Arc::new(Place::Pool(Pool::start(config, program, handle, registry)?))));
         }
         let local = Local::start(&config.enhancer, &config.models, catalogue, registry)?;

@@ -5,6 +5,7 @@
 //! started and calls answered. There is no clean end: when the edge is gone, so is whoever would want the rest.
 
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tonic::transport::Server;
 use crate::local::{Local, LocalError};
 use crate::sandbox::{self, SandboxError};
 use crate::service::Service;
+use crate::tls::TlsFault;
 use crate::wire::v1::worker_server::WorkerServer;
 
 /// Largest handover, in bytes; a full one is two thousand.
@@ -55,6 +57,25 @@ pub enum WorkerError {
     /// The metrics cannot be registered.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// There is no `[workers.listen]`.
+    #[error(
+        "there is no [workers.listen] in the configuration: it says where to listen, with which certificate, and to whom"
+    )]
+    NoListen,
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+    /// An address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A socket or a signal failed.
+    #[error("cannot serve: {0}")]
+    Serve(#[source] io::Error),
     /// The protocol failed.
     #[error("the connection to the edge failed")]
     Protocol(#[from] tonic::transport::Error),
@@ -100,27 +121,11 @@ impl Worker {
             );
         }
         end_with_the_edge(&socket).map_err(WorkerError::Handover)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("acuity-rpc")
-            .enable_all()
-            .build()
-            .map_err(WorkerError::Threads)?;
-        let catalogue = match Catalogue::load(&part.models.directory) {
-            Ok(catalogue) => catalogue,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "there are no models");
-                Catalogue::empty()
-            }
-        };
+        let runtime = runtime()?;
         let (registry, set_level) = (Registry::new(), Arc::from(set_level));
-        let local = Local::start(&part.enhancer, &part.models, Arc::new(catalogue), &registry)?;
+        let local = Local::start(&part.enhancer, &part.models, Arc::new(catalogue(&part)), &registry)?;
         local.watch().map_err(LocalError::Watch)?;
-        // Each part of a comparison may be as large as a segment; all else comes in small pieces.
-        let message_limit = usize::try_from(part.enhancer.max_segment_bytes)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(2)
-            .saturating_add(1 << 20);
+        let message_limit = message_limit(&part);
         let service = WorkerServer::new(Service::new(Arc::new(local), registry, set_level))
             .max_decoding_message_size(message_limit)
             .max_encoding_message_size(message_limit);
@@ -142,6 +147,41 @@ impl Worker {
             Ok(())
         })
     }
+}
+
+/// The threads that move messages.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, WorkerError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("acuity-rpc")
+        .enable_all()
+        .build()
+        .map_err(WorkerError::Threads)
+}
+
+/// The models there are; a worker without any still scales plainly.
+pub(crate) fn catalogue(part: &WorkerPart) -> Catalogue {
+    Catalogue::load(&part.models.directory).unwrap_or_else(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "there are no models");
+        Catalogue::empty()
+    })
+}
+
+/// Largest message: each part of a comparison may be as large as a segment; all else comes in small pieces.
+pub(crate) fn message_limit(part: &WorkerPart) -> usize {
+    message_limit_of(part.enhancer.max_segment_bytes)
+}
+
+/// As [`message_limit`], for who knows the segments' limit alone.
+pub(crate) fn message_limit_of(max_segment_bytes: u64) -> usize {
+    usize::try_from(max_segment_bytes).unwrap_or(usize::MAX).saturating_mul(2).saturating_add(1 << 20)
+}
+
+/// What a process holds of the machine's memory, by its `/proc/PID/status`; 0 where that does not tell.
+pub(crate) fn resident_bytes(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1024)
 }
 
 /// Four bytes of length, then so much text.

@@ -16,11 +16,12 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use opentelemetry::trace::FutureExt as _;
 use prometheus::Registry;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::IntervalStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::listen::Desk;
 use crate::local::Local;
 use crate::offers::Offers;
 use crate::trail;
@@ -36,6 +37,8 @@ pub(crate) struct Service {
     registry: Registry,
     set_level: SetLevel,
     in_hand: Arc<AtomicU32>,
+    /// Whom work is taken from, where that is not one edge alone.
+    desk: Option<Arc<Desk>>,
 }
 
 /// Changes how much is written out.
@@ -45,12 +48,36 @@ type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
     pub(crate) fn new(local: Arc<Local>, registry: Registry, set_level: SetLevel) -> Self {
-        Self { local, registry, set_level, in_hand: Arc::default() }
+        Self { local, registry, set_level, in_hand: Arc::default(), desk: None }
+    }
+
+    /// How many segments are in hand, for who counts them too.
+    pub(crate) fn in_hand(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.in_hand)
+    }
+
+    /// The same for several edges, by `desk`'s leave.
+    pub(crate) fn shared_by(self, desk: Arc<Desk>) -> Self {
+        Self { desk: Some(desk), ..self }
+    }
+
+    /// One edge's word must not change what others get.
+    fn own_edge_alone(&self) -> Result<(), Status> {
+        match self.desk {
+            None => Ok(()),
+            Some(_) => Err(Status::permission_denied("several edges share this worker")),
+        }
+    }
+
+    /// Leave for a question that is no segment; it ends with what is given.
+    fn beside(&self) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        self.desk.as_ref().map(|desk| desk.beside()).transpose()
     }
 
     fn standing(&self) -> v1::Standing {
         let enhancer = &self.local.enhancer;
         let state = match enhancer.readiness() {
+            _ if self.desk.as_ref().is_some_and(|desk| desk.is_draining()) => v1::standing::State::Draining,
             Readiness::Starting => v1::standing::State::Starting,
             Readiness::Ready => v1::standing::State::Ready,
             Readiness::Stopped => v1::standing::State::Stopped,
@@ -60,6 +87,7 @@ impl Service {
             lanes: u32::try_from(self.local.config.lanes).unwrap_or(u32::MAX),
             load: self.in_hand.load(Ordering::Relaxed),
             installs: enhancer.installs(),
+            instance: self.desk.as_ref().map_or(0, |desk| desk.instance),
             ..Offers::of(enhancer).message()
         }
     }
@@ -115,7 +143,11 @@ impl v1::worker_server::Worker for Service {
         mut request: Request<Streaming<v1::EnhanceMessage>>,
     ) -> Result<Response<Self::EnhanceStream>, Status> {
         let behalf = trail::extract(request.metadata_mut());
-        let replies = enhance::enhance(&self.local, &self.in_hand, request.into_inner());
+        let place = match &self.desk {
+            Some(desk) => enhance::Place::Shared(desk.take(request.metadata())?),
+            None => enhance::Place::own(&self.in_hand),
+        };
+        let replies = enhance::enhance(&self.local, place, self.desk.clone(), request.into_inner());
         let replies = replies.with_context(behalf).await?;
         Ok(Response::new(Box::pin(replies)))
     }
@@ -126,10 +158,16 @@ impl v1::worker_server::Worker for Service {
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let service = self.clone();
-        Ok(Response::new(Box::pin(IntervalStream::new(beats).map(move |_| Ok(service.standing())))))
+        let ended = self.desk.as_ref().map(|desk| desk.ended());
+        let standings = IntervalStream::new(beats).map(move |_| Ok(service.standing()));
+        Ok(Response::new(match ended {
+            Some(ended) => Box::pin(standings.take_until(Box::pin(ended))),
+            None => Box::pin(standings),
+        }))
     }
 
     async fn assign(&self, request: Request<v1::AssignRequest>) -> Result<Response<v1::AssignReply>, Status> {
+        let _leave = self.beside()?;
         let v1::AssignRequest { init, segment } = request.into_inner();
         let local = Arc::clone(&self.local);
         let cluster = tokio::task::spawn_blocking(move || local.cluster_of(init.as_deref(), segment)).await;
@@ -141,6 +179,7 @@ impl v1::worker_server::Worker for Service {
         &self,
         request: Request<v1::CompareRequest>,
     ) -> Result<Response<v1::CompareReply>, Status> {
+        let _leave = self.beside()?;
         let message = request.into_inner();
         let (set, tiers) = (set_of(message.set)?, tiers(&message.tiers)?);
         let (cancel, (told, reply)) = (CancelFlag::default(), oneshot::channel());
@@ -164,6 +203,7 @@ impl v1::worker_server::Worker for Service {
         &self,
         request: Request<v1::CompareHalvesRequest>,
     ) -> Result<Response<v1::CompareReply>, Status> {
+        let _leave = self.beside()?;
         let message = request.into_inner();
         let (set, tiers) = (set_of(message.set)?, tiers(&message.tiers)?);
         let (cancel, (told, reply)) = (CancelFlag::default(), oneshot::channel());
@@ -197,6 +237,7 @@ impl v1::worker_server::Worker for Service {
         &self,
         request: Request<v1::WithdrawRequest>,
     ) -> Result<Response<v1::WithdrawReply>, Status> {
+        self.own_edge_alone()?;
         let v1::WithdrawRequest { set, scale, tier, at_least_ms } = request.into_inner();
         let v1::ModelSet { cluster, digest } = set_of(set)?;
         let tier: Tier = tier.parse().map_err(|_| Nonsense("a tier"))?;
@@ -212,6 +253,7 @@ impl v1::worker_server::Worker for Service {
         &self,
         request: Request<v1::SetLogLevelRequest>,
     ) -> Result<Response<v1::SetLogLevelReply>, Status> {
+        self.own_edge_alone()?;
         let level = request.into_inner().level;
         let level = LogLevel::ALL.into_iter().find(|known| known.as_str() == level);
         (self.set_level)(level.ok_or(Nonsense("a level"))?);
@@ -227,7 +269,9 @@ impl v1::worker_server::Worker for Service {
         let sha256: Sha256 = request.into_inner().sha256.parse().map_err(|_| Nonsense("a digest"))?;
         let file = self.local.enhancer.model_file(&sha256);
         let mut left = file.ok_or_else(|| Status::not_found("no such model is in use"))?;
+        let leave = self.beside()?;
         let pieces = std::iter::from_fn(move || {
+            let _leave = &leave;
             let piece = left.split_to(left.len().min(wire::PIECE_BYTES));
             (!piece.is_empty()).then_some(Ok(v1::ModelFileReply { data: piece }))
         });

@@ -54,6 +54,9 @@ impl Library {
         let Some(name) = name(&request.spec) else { return Some(Hand::default()) };
         let Resolved { mut models, missing } = self.sets().resolve(&name, now);
         let mut fallback = missing.then_some(FallbackReason::ModelMissing);
+        if !missing && request.again_by.is_none() {
+            models.retain(|model| !request.without.contains(&model.entry.tier));
+        }
         if !models.is_empty() {
             models.retain(|model| !model.model.is_hopeless(now));
             if models.is_empty() {

@@ -76,6 +76,7 @@ pub(crate) fn request(source: &Source, segment: &Bytes, spec: &RenditionSpec) ->
         priority: Priority::Viewer,
         demand: acuity_enhancer::Demand::default(),
         again_by: None,
+        without: Vec::new(),
         cancel: CancelFlag::default(),
         context: Default::default(),
     }

@@ -227,6 +227,7 @@ pub fn request(cluster: &str, digest: &str) -> EnhanceRequest {
         priority: Priority::Viewer,
         demand: acuity_enhancer::Demand::default(),
         again_by: None,
+        without: Vec::new(),
         cancel: CancelFlag::default(),
         context: Default::default(),
     }

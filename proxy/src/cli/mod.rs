@@ -33,6 +33,7 @@ as they are.
   acuity models push DIR --to s3://models              publish networks for the edges of a region
   acuity enhance film.mp4 -o film-720p.mp4             enhance a file or an HLS stream with the code that serves
   acuity sign URL --config acuity.toml --expires 1h    sign a URL for a route that wants signatures
+  acuity worker --listen --config worker.toml          make segments for edges on other machines
   acuity reload                                        have a running edge read its configuration again
   acuity purge --prefix /live/                         have it forget what it made
   acuity route enhance NAME off                        switch enhancement off for a route, now
@@ -54,7 +55,6 @@ enum Command {
     Models(models::Args),
     Enhance(enhance::Args),
     Sign(sign::Args),
-    #[command(hide = true)]
     Worker(worker::Args),
     Reload(remote::ReloadArgs),
     Purge(remote::PurgeArgs),
@@ -181,6 +181,7 @@ mod tests {
             "acuity enhance https://o.example/a.m3u8 --output a.ts --model generic-x2-s",
             "acuity enhance film.mp4 -o out.mkv --baseline bicubic",
             "acuity enhance film.mp4 -o out.mkv --cluster freedoom --scale 3",
+            "acuity worker --listen --config worker.toml",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -202,6 +203,9 @@ mod tests {
             "acuity enhance film.mp4",
             "acuity enhance film.mp4 -o out.mkv --cluster freedoom --model generic-x2-s",
             "acuity enhance film.mp4 -o out.mkv --scale 5",
+            "acuity worker",
+            "acuity worker --listen",
+            "acuity worker --listen --supervised a --config worker.toml",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

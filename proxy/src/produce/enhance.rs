@@ -67,6 +67,8 @@ impl Shared {
                 priority: company::priority(job),
                 demand: demand.clone(),
                 again_by: again_by.clone(),
+                // Workers' pool knows what the guard has found.
+                without: Vec::new(),
                 cancel: CancelFlag::default(),
                 context: Default::default(),
             };

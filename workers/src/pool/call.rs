@@ -69,7 +69,10 @@ impl Shared {
             return Err(EnhanceError::WorkerLost);
         }
         let mut sent = Sent::default();
-        let mut lost: Option<u64> = None;
+        let (mut lost, mut is_again): (Option<u64>, bool) = (None, false);
+        // What is said where nobody else can be asked.
+        let mut turned_away = None;
+        request.without = self.memory.without(&request.spec, Instant::now());
         if !self.is_calm() {
             pieces = None;
         }
@@ -94,30 +97,51 @@ impl Shared {
                 Err(Failure::Refused(_)) => "refused",
                 Err(Failure::Lost | Failure::Differs) => "lost",
             };
-            if lost.is_some() {
+            if is_again {
                 self.instruments.again(outcome);
             }
             match asked {
                 Ok(made) => return Ok(made),
-                Err(Failure::Refused(why)) => return Err(why),
+                Err(Failure::Refused(why)) => {
+                    let Some(far) = member.far.as_ref().filter(|_| turns_away(&why)) else { return Err(why) };
+                    far.avoid();
+                    self.instruments.far.trouble("turned_away");
+                    let is_full = matches!(why, EnhanceError::QueueFull { .. });
+                    if is_full && self.best(Some(&request.spec), Some(member.number)).is_none() {
+                        return Err(why);
+                    }
+                    (lost, turned_away) = (Some(member.number), Some(why));
+                }
                 Err(Failure::Differs) => {
                     tracing::warn!("a segment of which the begin was sent came out differently");
                     return Err(EnhanceError::WorkerLost);
                 }
                 Err(Failure::Lost) => {
-                    // Nobody else is to wait for it meanwhile.
-                    if !member.is_leaving.swap(true, Ordering::AcqRel) {
-                        self.changed();
+                    match &member.far {
+                        // Whether it has ended, or merely the way to it, shows when there is one again.
+                        Some(far) => {
+                            far.avoid();
+                            far.suspect(self.hurt.key(&request.segment));
+                        }
+                        None => self.is_gone(&member, &request.segment).await,
                     }
-                    if member.how_it_ended().await.is_some_and(super::member::End::may_be_a_segments) {
-                        self.hurt.by(&request.segment);
-                    }
-                    lost = Some(member.number);
+                    (lost, is_again, turned_away) = (Some(member.number), true, None);
                     request.again_by = sent.made_by.clone();
                 }
             }
         }
-        Err(EnhanceError::WorkerLost)
+        Err(turned_away.unwrap_or(EnhanceError::WorkerLost))
+    }
+
+    /// A worker of this edge's own has ended, or is about to, with a segment in its hands.
+    async fn is_gone(&self, member: &Arc<Member>, segment: &Bytes) {
+        // Nobody else is to wait for it meanwhile.
+        if !member.is_leaving.swap(true, Ordering::AcqRel) {
+            self.changed();
+        }
+        if member.how_it_ended().await.is_some_and(super::member::End::may_be_a_segments) {
+            self.hurt.by(segment);
+        }
     }
 
     async fn ask(
@@ -178,12 +202,16 @@ impl Shared {
 /// What is told of a call, of the attempts at a segment the `attempt`th from 0.
 fn called(member: &Member, attempt: usize) -> Vec<KeyValue> {
     let attempt = i64::try_from(attempt).unwrap_or(i64::MAX);
-    vec![
+    let far = member.far.as_ref();
+    let address = far.map(|far| KeyValue::new("server.address", far.address.to_string()));
+    let mut told = vec![
         KeyValue::new("rpc.system.name", "grpc"),
         KeyValue::new("rpc.method", "acuity.worker.v1.Worker/Enhance"),
         KeyValue::new("acuity.worker", i64::try_from(member.number).unwrap_or(i64::MAX)),
         KeyValue::new("acuity.attempt", attempt),
-    ]
+    ];
+    told.extend(address);
+    told
 }
 
 /// Ends a call's span, below which stand the stages that the worker tells of.
@@ -198,6 +226,11 @@ fn ended(span: Option<&Context>, asked: &Result<EnhancedSegment, Failure>) {
         Err(Failure::Differs) => Some("differs"),
     };
     trail::end(span, [], failed);
+}
+
+/// Whether a worker says no more than that somebody else should be asked.
+fn turns_away(why: &EnhanceError) -> bool {
+    matches!(why, EnhanceError::QueueFull { .. } | EnhanceError::ShuttingDown)
 }
 
 /// A status is the enhancer's word if it says so, and else the worker's end.

@@ -36,7 +36,16 @@ impl Default for Hurt {
 impl Hurt {
     /// A worker has ended with this segment in hand, and it may have been this one.
     pub(super) fn by(&self, segment: &[u8]) {
-        let key = self.hasher.hash_one(segment);
+        self.by_key(self.key(segment));
+    }
+
+    /// What a segment is remembered by.
+    pub(super) fn key(&self, segment: &[u8]) -> u64 {
+        self.hasher.hash_one(segment)
+    }
+
+    /// As [`Hurt::by`], for who has kept nothing but the key.
+    pub(super) fn by_key(&self, key: u64) {
         let count = self.by.get(&key).unwrap_or(0);
         self.by.insert(key, count + 1);
     }

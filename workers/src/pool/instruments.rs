@@ -4,6 +4,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::far::instruments::Fars;
 use super::member::End;
 
 /// Seconds: from a spare one that was ready to a machine that is busy with other things.
@@ -21,6 +22,7 @@ pub(super) struct Instruments {
     again: IntCounterVec,
     pub(super) shunned: IntCounter,
     pub(super) resident_bytes: IntGaugeVec,
+    pub(super) far: Fars,
 }
 
 impl Instruments {
@@ -67,6 +69,7 @@ impl Instruments {
                 ),
                 &["worker"],
             )?,
+            far: Fars::register(registry)?,
         };
         for reason in End::ALL {
             instruments.exits.with_label_values(&[reason.label()]);

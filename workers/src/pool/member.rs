@@ -1,8 +1,9 @@
 //! One worker that lives, as the pool knows it.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use acuity_config::LogLevel;
 use tokio::runtime::Handle;
@@ -29,13 +30,53 @@ pub(crate) struct Member {
     said: Mutex<Said>,
     /// A segment takes it too long.
     pub(super) is_stuck: Notify,
+    /// A worker on another machine: its address. Several edges share it, so that nothing is told it that would change it for others.
+    pub(super) far: Option<Far>,
     /// How it ended.
     pub(super) end: OnceLock<End>,
+}
+
+/// What is known of a worker on another machine.
+pub(super) struct Far {
+    pub(super) address: SocketAddr,
+    /// It has turned segments away, or lost some: others are asked first until then.
+    avoided_until: Mutex<Option<Instant>>,
+    /// Segments that it was lost with, by their keys: if another process answers there next, one of these may have ended it.
+    pub(super) suspects: Arc<Mutex<Vec<u64>>>,
+}
+
+/// For how long others are asked first: several words of its load, and soon enough to use what has become free.
+const AVOIDED_FOR: Duration = Duration::from_millis(500);
+
+/// Segments that are remembered when a worker is lost: far more than it has lanes.
+const SUSPECTS_LIMIT: usize = 256;
+
+impl Far {
+    pub(super) fn new(address: SocketAddr, suspects: Arc<Mutex<Vec<u64>>>) -> Self {
+        Self { address, avoided_until: Mutex::default(), suspects }
+    }
+
+    pub(super) fn avoid(&self) {
+        *lock(&self.avoided_until) = Some(Instant::now() + AVOIDED_FOR);
+    }
+
+    fn is_avoided(&self) -> bool {
+        lock(&self.avoided_until).is_some_and(|until| Instant::now() < until)
+    }
+
+    pub(super) fn suspect(&self, key: u64) {
+        let mut suspects = lock(&self.suspects);
+        if suspects.len() < SUSPECTS_LIMIT {
+            suspects.push(key);
+        }
+    }
 }
 
 #[derive(Default)]
 struct Said {
     load: u32,
+    /// Segments that this edge had asked it for when it said so.
+    own: u32,
     lanes: u32,
     installs: u64,
     offers: Arc<Offers>,
@@ -105,7 +146,7 @@ impl Drop for InHand {
 }
 
 impl Member {
-    pub(super) fn new(number: u64, client: WorkerClient<Channel>) -> Self {
+    pub(super) fn new(number: u64, client: WorkerClient<Channel>, far: Option<Far>) -> Self {
         Self {
             number,
             client,
@@ -115,6 +156,7 @@ impl Member {
             asked: AtomicU64::new(0),
             said: Mutex::default(),
             is_stuck: Notify::new(),
+            far,
             end: OnceLock::new(),
         }
     }
@@ -134,8 +176,23 @@ impl Member {
     /// Segments that wait for it or are in its hands, by its lanes.
     pub(super) fn load(&self) -> f64 {
         let said = lock(&self.said);
-        let count = said.load.max(self.in_hand.load(Ordering::Acquire));
+        let own = self.in_hand.load(Ordering::Acquire);
+        let count = match self.far {
+            None => said.load.max(own),
+            // What others asked for is as old as its word; what this edge asked for is known at once.
+            Some(_) => said.load.saturating_sub(said.own).saturating_add(own),
+        };
         f64::from(count) / f64::from(said.lanes.max(1))
+    }
+
+    /// Whether others are to be asked first.
+    pub(super) fn is_avoided(&self) -> bool {
+        self.far.as_ref().is_some_and(Far::is_avoided)
+    }
+
+    /// A worker on another machine takes no more segments, by its word or because the way to it is gone.
+    pub(super) fn is_not_serving(&self) {
+        self.is_ready.store(false, Ordering::Release);
     }
 
     /// What it can make segments with.
@@ -153,7 +210,8 @@ impl Member {
     ) -> u64 {
         let mut said = lock(&self.said);
         let before = said.installs;
-        *said = Said { load, lanes, installs, offers };
+        let own = self.in_hand.load(Ordering::Acquire);
+        *said = Said { load, own, lanes, installs, offers };
         drop(said);
         self.is_ready.store(is_ready, Ordering::Release);
         before
@@ -173,11 +231,17 @@ impl Member {
     }
 
     pub(super) fn tell_withdraw(&self, handle: &Handle, request: v1::WithdrawRequest) {
+        if self.far.is_some() {
+            return;
+        }
         let mut client = self.client();
         handle.spawn(async move { drop(client.withdraw(request).await) });
     }
 
     pub(super) fn tell_log_level(&self, handle: &Handle, level: LogLevel) {
+        if self.far.is_some() {
+            return;
+        }
         let mut client = self.client();
         let request = v1::SetLogLevelRequest { level: level.as_str().to_owned() };
         handle.spawn(async move { drop(client.set_log_level(request).await) });

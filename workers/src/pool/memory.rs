@@ -3,10 +3,13 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use acuity_enhancer::{RenditionSpec, Upscaler};
+use acuity_models::Tier;
 use tokio::runtime::Handle;
 
 use super::lock;
 use super::member::Member;
+use crate::offers::Offers;
 use crate::wire::v1;
 
 /// For how long a set counts as in play after it was put into a playlist: as long as the enhancer itself keeps idle sessions.
@@ -47,12 +50,46 @@ impl Memory {
         put(&mut lock(&self.withdrawn), request, now + Duration::from_millis(request.at_least_ms));
     }
 
+    /// Tiers that a rendition is not to be made with.
+    pub(super) fn without(&self, spec: &RenditionSpec, now: Instant) -> Vec<Tier> {
+        let Upscaler::Model { cluster, digest } = &spec.upscaler else { return Vec::new() };
+        let withdrawn = current(&mut lock(&self.withdrawn), now);
+        let of_it = withdrawn.iter().filter(|request| is_of(request, Some(spec.scale), cluster, digest));
+        of_it.filter_map(|request| request.tier.parse().ok()).collect()
+    }
+
+    /// Takes what was withdrawn out of what a worker offers that several edges share: it is told nothing of it.
+    pub(super) fn keep_out(&self, offers: &mut Offers, now: Instant) {
+        for request in current(&mut lock(&self.withdrawn), now) {
+            for set in &mut offers.sets {
+                if is_of(&request, Some(set.scale), &set.cluster, &set.digest) {
+                    set.models.retain(|(_, tier)| tier.label() != request.tier);
+                }
+            }
+            for set in &mut offers.interpolators {
+                if is_of(&request, None, &set.cluster, &set.digest) {
+                    set.models.retain(|(_, tier)| tier.label() != request.tier);
+                }
+            }
+        }
+        offers.sets.retain(|set| !set.models.is_empty());
+        offers.interpolators.retain(|set| !set.models.is_empty());
+    }
+
     pub(super) fn all(&self, now: Instant) -> All {
         All {
             prepared: current(&mut lock(&self.prepared), now),
             withdrawn: current(&mut lock(&self.withdrawn), now),
         }
     }
+}
+
+fn is_of(request: &v1::WithdrawRequest, scale: Option<u32>, cluster: &str, digest: &str) -> bool {
+    request.scale == scale
+        && request
+            .set
+            .as_ref()
+            .is_some_and(|set| (set.cluster.as_str(), set.digest.as_str()) == (cluster, digest))
 }
 
 fn put<T: Clone + PartialEq>(list: &mut Vec<(T, Instant)>, request: &T, until: Instant) {
@@ -71,6 +108,45 @@ fn current<T: Clone>(list: &mut Vec<(T, Instant)>, now: Instant) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_withdrawn_is_neither_offered_nor_asked_for() {
+        let (memory, now) = (Memory::default(), Instant::now());
+        let set = |tiers: &[Tier]| crate::Offer {
+            cluster: "game".to_owned(),
+            scale: 2,
+            digest: "0a".to_owned(),
+            models: tiers.iter().map(|tier| (tier.label().to_owned(), *tier)).collect(),
+        };
+        let spec = RenditionSpec {
+            width: 640,
+            height: 360,
+            scale: 2,
+            frame_rate_milli: 25_000,
+            max_video_kbps: 1000,
+            upscaler: Upscaler::Model { cluster: "game".to_owned(), digest: "0a".to_owned() },
+            interpolation: None,
+        };
+        let withdraw = |tier: Tier| v1::WithdrawRequest {
+            set: Some(v1::ModelSet { cluster: "game".to_owned(), digest: "0a".to_owned() }),
+            scale: Some(2),
+            tier: tier.label().to_owned(),
+            at_least_ms: 1000,
+        };
+        let offered = |now: Instant| {
+            let mut offers = Offers { sets: vec![set(&[Tier::S, Tier::M])], interpolators: Vec::new() };
+            memory.keep_out(&mut offers, now);
+            offers.sets
+        };
+        memory.withdrawn(&withdraw(Tier::M), now);
+        assert_eq!((offered(now), memory.without(&spec, now)), (vec![set(&[Tier::S])], vec![Tier::M]));
+        let other = RenditionSpec { scale: 3, ..spec.clone() };
+        assert_eq!(memory.without(&other, now), []);
+        memory.withdrawn(&withdraw(Tier::S), now);
+        assert_eq!(offered(now), []);
+        let later = now + Duration::from_secs(2);
+        assert_eq!((offered(later).len(), memory.without(&spec, later)), (1, Vec::new()));
+    }
 
     #[test]
     fn what_is_out_of_play_is_forgotten() {

@@ -1,4 +1,4 @@
-//! Workers as one enhancer: which are there, which of them gets what, and what happens when one is lost.
+//! Workers as one enhancer, on this machine and on others: which are there, which of them gets what, and what happens when one is lost.
 //!
 //! Each has the whole of an enhancer (queue, lanes, models, costs), so that decisions need no word between processes: the edge only
 //! shares segments out by load. As many as configured make segments; those beside them are ready and wait, and the oldest of them
@@ -6,6 +6,7 @@
 //! each new one.
 
 mod call;
+mod far;
 mod hurt;
 mod instruments;
 mod member;
@@ -13,7 +14,7 @@ mod memory;
 mod seat;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,11 @@ const TALLY: Duration = Duration::from_secs(1);
 /// After a loss another may follow soon: a segment that somebody asks for again, a driver that fails. Several starts long.
 const CALM: Duration = Duration::from_secs(60);
 
-/// Supervised workers. Clones share them.
+/// How long an edge that has workers on other machines alone waits for one before it says that it is ready: what can be served without is
+/// served, and a pool that is down must not keep a whole region from starting.
+const REMOTE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Workers. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<Shared>);
 
@@ -71,6 +76,9 @@ struct Shared {
     settled: OnceLock<Provider>,
     /// When a worker was last lost.
     last_loss: Mutex<Option<Instant>>,
+    /// For choosing among equals.
+    turn: AtomicUsize,
+    born: Instant,
     /// Since when fewer make segments than should.
     short_since: Mutex<Option<Instant>>,
     was_ready: AtomicBool,
@@ -108,13 +116,19 @@ impl Pool {
             instruments: Instruments::register(registry)?,
             settled: OnceLock::new(),
             last_loss: Mutex::new(None),
+            turn: AtomicUsize::new(0),
+            born: Instant::now(),
             short_since: Mutex::new(None),
             was_ready: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             numbers: AtomicU64::new(0),
         });
-        for number in 0..shared.config.count + shared.config.spare {
+        let own = if shared.config.count > 0 { shared.config.count + shared.config.spare } else { 0 };
+        for number in 0..own {
             handle.spawn(seat::keep(Arc::clone(&shared), number));
+        }
+        for name in shared.config.remote.iter().flat_map(|remote| remote.names.clone()) {
+            handle.spawn(far::keep(Arc::clone(&shared), name));
         }
         handle.spawn(remind(Arc::clone(&shared)));
         Ok(Self(shared))
@@ -122,7 +136,9 @@ impl Pool {
 
     /// Whether any worker has ever been ready. Later lacks are told by metrics: what can be served without is served.
     pub(crate) fn readiness(&self) -> Readiness {
-        match (self.0.closed.load(Ordering::Acquire), self.0.was_ready.load(Ordering::Acquire)) {
+        let has_waited = self.0.config.count == 0 && self.0.born.elapsed() > REMOTE_PATIENCE;
+        let is_ready = has_waited || self.0.was_ready.load(Ordering::Acquire);
+        match (self.0.closed.load(Ordering::Acquire), is_ready) {
             (true, _) => Readiness::Stopped,
             (false, true) => Readiness::Ready,
             (false, false) => Readiness::Starting,
@@ -210,12 +226,14 @@ impl Shared {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Those that make segments: the oldest that are ready, as many as configured.
+    /// Those that make segments: of this edge's own the oldest that are ready, as many as configured; of others all.
     fn active(&self) -> Vec<Arc<Member>> {
-        let mut ready: Vec<_> = self.members().into_iter().filter(|member| member.is_ready()).collect();
-        ready.sort_by_key(|member| member.number);
-        ready.truncate(self.config.count);
-        ready
+        let ready = self.members().into_iter().filter(|member| member.is_ready());
+        let (far, mut own): (Vec<_>, Vec<_>) = ready.partition(|member| member.far.is_some());
+        own.sort_by_key(|member| member.number);
+        own.truncate(self.config.count);
+        own.extend(far);
+        own
     }
 
     /// The one with least to do among those that have the rendition's models, or among all if none has.
@@ -223,8 +241,15 @@ impl Shared {
         let active = self.active();
         let others = || active.iter().filter(|member| Some(member.number) != not);
         let least = |members: Vec<&Arc<Member>>| {
-            let load = |member: &&Arc<Member>| (member.load() * 1000.0) as u64;
-            members.into_iter().min_by_key(load).cloned()
+            let load = |member: &Arc<Member>| (member.load() * 1000.0) as u64;
+            // A worker beside the edge is nearer. Of equals on other machines each has its turn, or all edges would go to the first.
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            let count = members.len().max(1);
+            let rank = |(at, member): &(usize, &Arc<Member>)| {
+                let is_far = member.far.is_some();
+                (member.is_avoided(), load(member), is_far, if is_far { (at + turn) % count } else { 0 })
+            };
+            members.into_iter().enumerate().min_by_key(rank).map(|(_, member)| Arc::clone(member))
         };
         let has = |member: &&Arc<Member>| spec.is_none_or(|spec| offers(&member.offers(), spec));
         least(others().filter(has).collect()).or_else(|| least(others().collect()))
@@ -248,7 +273,11 @@ impl Shared {
     /// A worker has said how it is.
     fn heard(&self, member: &Arc<Member>, standing: v1::Standing) -> Result<(), crate::wire::Nonsense> {
         let (was_ready, installs) = (member.is_ready(), standing.installs);
-        let offers = Arc::new(Offers::read(standing.offers, standing.interpolators)?);
+        let mut offers = Offers::read(standing.offers, standing.interpolators)?;
+        if member.far.is_some() {
+            self.memory.keep_out(&mut offers, Instant::now());
+        }
+        let (offers, said_before) = (Arc::new(offers), member.offers());
         let state = v1::standing::State::try_from(standing.state).unwrap_or_default();
         let is_ready = state == v1::standing::State::Ready;
         let installed_before =
@@ -256,7 +285,12 @@ impl Shared {
         if !is_ready {
             return Ok(());
         }
-        *lock(&self.offers) = offers;
+        let are_new = !was_ready || *said_before != *offers;
+        if self.config.remote.is_none() {
+            *lock(&self.offers) = offers;
+        } else if are_new {
+            self.settle_offers();
+        }
         if !was_ready {
             self.memory.all(Instant::now()).tell(member, &self.handle);
             // It may have changed since this one was started.
@@ -264,10 +298,31 @@ impl Shared {
             self.is_whole_again();
             self.was_ready.store(true, Ordering::Release);
             self.changed();
-        } else if installed_before != installs {
+        } else if installed_before != installs && self.config.remote.is_none() {
             lock(&self.on_change).iter().for_each(|tell| tell());
         }
         Ok(())
+    }
+
+    /// What new playlists may name, where workers may differ.
+    fn settle_offers(&self) {
+        let all: Vec<_> = self.active().iter().map(|member| member.offers()).collect();
+        // Without any what was said last goes on: it will be made again.
+        if all.is_empty() {
+            return;
+        }
+        let agreed = Arc::new(Offers::agreed(&all));
+        let before = std::mem::replace(&mut *lock(&self.offers), Arc::clone(&agreed));
+        if before != agreed {
+            lock(&self.on_change).iter().for_each(|tell| tell());
+        }
+    }
+
+    /// The way to a worker on another machine is gone, or it is.
+    fn parted(&self, member: &Member) {
+        lock(&self.members).retain(|other| other.number != member.number);
+        self.settle_offers();
+        self.changed();
     }
 
     /// A worker is lost that was last heard of at `last_seen`.
@@ -287,8 +342,9 @@ impl Shared {
 
     /// Looks whether as many make segments as should, and for how long they did not.
     fn is_whole_again(&self) {
-        let active = self.active().len();
-        self.instruments.ready(active, self.members().len());
+        let is_own = |member: &&Arc<Member>| member.far.is_none();
+        let active = self.active().iter().filter(is_own).count();
+        self.instruments.ready(active, self.members().iter().filter(is_own).count());
         if active >= self.config.count
             && let Some(since) = lock(&self.short_since).take()
         {
@@ -297,9 +353,10 @@ impl Shared {
     }
 
     async fn tally(&self) {
-        // Spare ones count too: they have made what they made.
+        // Spare ones count too: they have made what they made. Those on other machines do not: each edge would count the same.
         let members = self.members();
-        futures::future::join_all(members.iter().map(|member| self.tally_of(member))).await;
+        let own = members.iter().filter(|member| member.far.is_none());
+        futures::future::join_all(own.map(|member| self.tally_of(member))).await;
     }
 
     /// Takes what a worker has counted, if it says so soon.

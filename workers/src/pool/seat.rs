@@ -22,7 +22,7 @@ use tower::service_fn;
 
 use super::member::{End, Member};
 use super::{Shared, lock};
-use crate::process::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use crate::process::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, message_limit_of, resident_bytes};
 use crate::wire::v1;
 use crate::wire::v1::worker_client::WorkerClient;
 
@@ -80,7 +80,7 @@ async fn live(shared: &Arc<Shared>, place: usize) -> End {
             return End::NotReady;
         }
     };
-    let member = Arc::new(Member::new(number, client));
+    let member = Arc::new(Member::new(number, client, None));
     lock(&shared.members).push(Arc::clone(&member));
     let Watched { end, last_seen } = watch(shared, place, &member, &mut process).await;
     // Told first: who has just lost a segment to it asks.
@@ -268,10 +268,7 @@ impl Process {
     /// What it holds of the machine's memory; 0 where that cannot be read.
     fn resident_bytes(&self) -> u64 {
         let Some(id) = self.child.id() else { return 0 };
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-        kib.unwrap_or(0).saturating_mul(1024)
+        resident_bytes(&std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default())
     }
 }
 
@@ -294,8 +291,7 @@ fn client(connection: UnixStream, max_segment_bytes: u64) -> WorkerClient<Channe
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .connect_with_connector_lazy(connector);
-    let limit =
-        usize::try_from(max_segment_bytes).unwrap_or(usize::MAX).saturating_mul(2).saturating_add(1 << 20);
+    let limit = message_limit_of(max_segment_bytes);
     WorkerClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit)
 }
 

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use acuity_enhancer::{
     CancelFlag, Demand, EnhanceError, EnhanceRequest, EnhancedSegment, Following, Haste, Pieces, Priority,
@@ -13,9 +13,11 @@ use acuity_enhancer::{
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tonic::{Status, Streaming};
+use tokio::time::{Sleep, sleep_until, timeout_at};
+use tonic::{Code, Status, Streaming};
 
 use super::CancelOnDrop;
+use crate::listen::{self, Desk, Held, Outcome};
 use crate::local::Local;
 use crate::wire::v1::enhance_message::Message;
 use crate::wire::v1::enhance_reply::Reply;
@@ -29,24 +31,72 @@ const LEAD_INS_LIMIT: u32 = 8;
 pub(super) struct Replies {
     replies: UnboundedReceiver<Result<v1::EnhanceReply, Status>>,
     _cancel: CancelOnDrop,
-    _in_hand: InHand,
+    place: Place,
+    /// When its time is over, if anybody has said so.
+    over: Option<Pin<Box<Sleep>>>,
+    is_over: bool,
 }
 
 impl Stream for Replies {
     type Item = Result<v1::EnhanceReply, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.replies.poll_recv(context)
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(reply) = self.replies.poll_recv(context) {
+            match &reply {
+                Some(Ok(v1::EnhanceReply { reply: Some(Reply::Done(_)) })) => {
+                    self.place.came_to(Outcome::Made)
+                }
+                Some(Err(_)) => self.place.came_to(Outcome::Refused),
+                Some(Ok(_)) | None => {}
+            }
+            return Poll::Ready(reply);
+        }
+        match self.over.as_mut().map(|over| over.as_mut().poll(context)) {
+            Some(Poll::Ready(())) => {
+                self.is_over = true;
+                self.place.came_to(Outcome::Deadline);
+                Poll::Ready(Some(Err(over())))
+            }
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
     }
 }
 
-/// A segment in hand.
-struct InHand(Arc<AtomicU32>);
+fn over() -> Status {
+    Status::deadline_exceeded("the call's time is over")
+}
 
-impl InHand {
-    fn one_more(count: &Arc<AtomicU32>) -> Self {
+/// A segment's place among those in hand.
+pub(super) enum Place {
+    /// Of the one edge there is.
+    Own(#[allow(dead_code)] InHand), // held, not read
+    /// By leave of a desk.
+    Shared(listen::Place),
+}
+
+/// A segment in hand.
+pub(super) struct InHand(Arc<AtomicU32>);
+
+impl Place {
+    pub(super) fn own(count: &Arc<AtomicU32>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
+        Self::Own(InHand(Arc::clone(count)))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(place) => Some(place.deadline),
+        }
+    }
+
+    fn came_to(&mut self, outcome: Outcome) {
+        if let Self::Shared(place) = self {
+            place.outcome = outcome;
+        }
     }
 }
 
@@ -59,10 +109,37 @@ impl Drop for InHand {
 /// Takes a request in and hands it to the enhancer.
 pub(super) async fn enhance(
     local: &Local,
-    in_hand: &Arc<AtomicU32>,
-    mut messages: Streaming<v1::EnhanceMessage>,
+    mut place: Place,
+    desk: Option<Arc<Desk>>,
+    messages: Streaming<v1::EnhanceMessage>,
 ) -> Result<Replies, Status> {
-    let in_hand = InHand::one_more(in_hand);
+    let deadline = place.deadline();
+    let taken = match deadline {
+        None => take(local, desk, messages).await,
+        Some(deadline) => {
+            let taken = timeout_at(deadline.into(), take(local, desk, messages)).await;
+            taken.unwrap_or_else(|_| {
+                place.came_to(Outcome::Deadline);
+                Err(over())
+            })
+        }
+    };
+    let (replies, cancel) = taken.inspect_err(|status| {
+        if status.code() != Code::DeadlineExceeded {
+            place.came_to(Outcome::Refused);
+        }
+    })?;
+    let over = deadline.map(|deadline| Box::pin(sleep_until(deadline.into())));
+    Ok(Replies { replies, _cancel: cancel, place, over, is_over: false })
+}
+
+type Answers = UnboundedReceiver<Result<v1::EnhanceReply, Status>>;
+
+async fn take(
+    local: &Local,
+    desk: Option<Arc<Desk>>,
+    mut messages: Streaming<v1::EnhanceMessage>,
+) -> Result<(Answers, CancelOnDrop), Status> {
     let Some(Message::Begin(begin)) = next(&mut messages).await? else {
         return Err(Nonsense("a call that does not begin").into());
     };
@@ -92,6 +169,7 @@ pub(super) async fn enhance(
         // What has begun to be sent has to go on.
         demand: if wanted.yields && begin.again_by.is_none() { demand.or_else() } else { demand },
         again_by: begin.again_by,
+        without: super::tiers(&begin.without_tiers)?,
         cancel: CancelFlag::default(),
         context: opentelemetry::Context::current(),
     };
@@ -115,8 +193,9 @@ pub(super) async fn enhance(
         }
     });
     let (sender, replies) = unbounded_channel();
-    submit(local, request, begin.takes_pieces, sender);
-    Ok(Replies { replies, _cancel: cancel, _in_hand: in_hand })
+    let held = desk.as_ref().map(Desk::holds);
+    submit(local, request, begin.takes_pieces, (sender, held));
+    Ok((replies, cancel))
 }
 
 fn haste(is_start: bool) -> Haste {
@@ -128,7 +207,7 @@ fn submit(
     local: &Local,
     request: EnhanceRequest,
     takes_pieces: bool,
-    sender: UnboundedSender<Result<v1::EnhanceReply, Status>>,
+    (sender, held): (UnboundedSender<Result<v1::EnhanceReply, Status>>, Option<Held>),
 ) {
     let sent = Arc::new(AtomicUsize::new(0));
     let pieces = takes_pieces.then(|| {
@@ -141,20 +220,32 @@ fn submit(
         };
         Box::new(hand_out) as Pieces
     });
-    let finish = move |result: Result<EnhancedSegment, EnhanceError>| match result {
+    let finish = move |result: Result<EnhancedSegment, EnhanceError>| {
+        drop(held);
+        answer(&sender, &sent, result);
+    };
+    local.enhancer.submit_in_pieces(request, pieces, Box::new(finish));
+}
+
+/// What is left of a segment, or why there is none.
+fn answer(
+    sender: &UnboundedSender<Result<v1::EnhanceReply, Status>>,
+    sent: &AtomicUsize,
+    result: Result<EnhancedSegment, EnhanceError>,
+) {
+    match result {
         Ok(EnhancedSegment { mut bytes, report }) => {
             let total = bytes.len() as u64;
             let rest = bytes.split_off(sent.load(Ordering::Relaxed).min(bytes.len()));
             for data in chunks(rest) {
-                send(&sender, Reply::Piece(v1::Piece { data, made_by: String::new() }));
+                send(sender, Reply::Piece(v1::Piece { data, made_by: String::new() }));
             }
             let report = Some(wire::report_message(&report));
-            send(&sender, Reply::Done(v1::Done { report, bytes: total }));
+            send(sender, Reply::Done(v1::Done { report, bytes: total }));
         }
         // If nobody listens any more it was cancelled.
         Err(error) => drop(sender.send(Err(wire::status(&error)))),
-    };
-    local.enhancer.submit_in_pieces(request, pieces, Box::new(finish));
+    }
 }
 
 fn send(sender: &UnboundedSender<Result<v1::EnhanceReply, Status>>, reply: Reply) {

@@ -102,6 +102,7 @@ pub(crate) fn begin(request: &EnhanceRequest, takes_pieces: bool) -> v1::Enhance
         demand: Some(demand),
         again_by: request.again_by.clone(),
         takes_pieces,
+        without_tiers: request.without.iter().map(|tier| tier.label().to_owned()).collect(),
     };
     v1::EnhanceMessage { message: Some(v1::enhance_message::Message::Begin(begin)) }
 }

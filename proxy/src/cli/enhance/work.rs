@@ -84,6 +84,7 @@ fn request(
         priority: Priority::Viewer,
         demand: acuity_enhancer::Demand::default(),
         again_by: None,
+        without: Vec::new(),
         cancel: CancelFlag::default(),
         context: Default::default(),
     }
