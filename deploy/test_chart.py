@@ -150,6 +150,12 @@ class Refused(unittest.TestCase):
         written = {"config": f"{config}\n[models]\n", "models": {"store": store}, "storage": stored}
         self.refused("which models.store writes", written)
         self.refused("pattern", {"models": {"store": {"url": "file:///models"}}})
+        pool = {"enabled": True, "workerSecret": "a", "edgeSecret": "b"}
+        self.refused("names no Secret", {"workers": {"pool": {**pool, "edgeSecret": ""}}})
+        self.refused("which workers.pool.enabled writes", {"config": config + "[workers]\n", "workers": {"pool": pool}})
+        self.refused("which the chart writes", {"workers": {"pool": {**pool, "config": "[workers.listen]\n"}}})
+        self.refused("whether there is a card", {"workers": {"pool": {**pool, "gpu": {"count": 1}}}})
+        self.refused("are the same", {"workers": {"pool": {**pool, "port": 9091}}})
         self.refused("missing property 'memory'", {"resources": {"limits": {"memory": None}}})
         self.refused("", {"kind": "Job"})
         self.refused("", {"replicas": -1})
@@ -167,7 +173,7 @@ class Rendered(unittest.TestCase):
         return [each for each in self.all[name] if each["kind"] == kind][which]
 
     def pods(self):
-        kinds = {"defaults": "Deployment", "gpu": "StatefulSet", "daemonset": "DaemonSet"}
+        kinds = {"defaults": "Deployment", "gpu": "StatefulSet", "daemonset": "DaemonSet", "pool": "Deployment"}
         self.assertEqual(set(kinds), set(self.all))
         for name, kind in kinds.items():
             yield name, self.of(name, kind)["spec"]["template"]
@@ -221,6 +227,8 @@ class Rendered(unittest.TestCase):
         for name, pod in self.pods():
             labels = pod["metadata"]["labels"].items()
             for resource in self.all[name]:
+                if resource["metadata"]["name"] == "edge-acuity-workers":
+                    continue  # below
                 spec = resource.get("spec", {})
                 selector = spec.get("selector") or spec.get("podSelector") or {}
                 selector = selector.get("matchLabels", selector)
@@ -355,6 +363,52 @@ class Rendered(unittest.TestCase):
         port = int(config["tracing"]["endpoint"].rsplit(":", 1)[1])
         out = [each["port"] for rule in found["NetworkPolicy"]["spec"]["egress"] for each in rule["ports"]]
         self.assertIn(port, out)
+
+    def test_workers_are_found_by_edges_and_reached_by_nobody_else(self):
+        edge, worker = (self.of("pool", "Deployment", which)["spec"]["template"] for which in (0, 1))
+        config = tomllib.loads(self.of("pool", "ConfigMap")["data"]["acuity.toml"])["workers"]
+        listen = tomllib.loads(self.of("pool", "ConfigMap", 1)["data"]["worker.toml"])["workers"]["listen"]
+        services = {each["metadata"]["name"]: each["spec"] for each in self.all["pool"] if each["kind"] == "Service"}
+        self.assertEqual(config["remote"], ["https://edge-acuity-workers.video.svc:7443"])
+        self.assertEqual(config["silence_limit"], "2s")
+        self.assertEqual((listen["address"], listen["permitted"]), ("0.0.0.0:7443", ["*.edges.example"]))
+        self.assertEqual(services["edge-acuity-workers"]["clusterIP"], "None")
+        # their files are mounted
+        for pod, files in ((edge, config["tls"].values()), (worker, (v for v in listen.values() if "/etc" in str(v)))):
+            mounted = {each["mountPath"] for each in pod["spec"]["containers"][0]["volumeMounts"]}
+            for file in files:
+                self.assertIn(str(Path(file).parent), mounted)
+        # nothing of the edges' selects workers, nor the other way
+        labels = {"edge": edge["metadata"]["labels"].items(), "worker": worker["metadata"]["labels"].items()}
+        self.assertFalse(services["edge-acuity"]["selector"].items() <= labels["worker"])
+        self.assertFalse(services["edge-acuity-workers"]["selector"].items() <= labels["edge"])
+        self.assertLessEqual(services["edge-acuity-workers"]["selector"].items(), labels["worker"])
+        ours, theirs = (self.of("pool", "NetworkPolicy", which)["spec"] for which in (0, 1))
+        self.assertLessEqual(theirs["podSelector"]["matchLabels"].items(), labels["worker"])
+        self.assertEqual(theirs["egress"], [])
+        into = [each["from"] for each in theirs["ingress"] if {"port": "grpc", "protocol": "TCP"} in each["ports"]]
+        self.assertEqual(into, [[{"podSelector": ours["podSelector"]}]])
+        out = [each["to"] for each in ours["egress"] if any(port["port"] == 7443 for port in each["ports"])]
+        self.assertEqual(out, [[{"podSelector": theirs["podSelector"]}]])
+        # the restricted standard, and cards where they are asked for
+        spec = worker["spec"]
+        self.assertEqual(spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], 1)
+        self.assertIn("-cuda", spec["containers"][0]["image"])
+        self.assertNotIn("-cuda", edge["spec"]["containers"][0]["image"])
+        self.assertIs(spec["securityContext"]["runAsNonRoot"], True)
+        context = spec["containers"][0]["securityContext"]
+        self.assertIs(context["readOnlyRootFilesystem"], True)
+        self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
+
+    def test_the_edges_part_of_a_pool_has_no_faults(self):
+        file = scratch(self) / "acuity.toml"
+        file.write_text(self.of("pool", "ConfigMap")["data"]["acuity.toml"])
+        status, said = run(BUILT / "acuity", "check", "--config", file, cwd=ROOT)
+        self.assertEqual(status, 0, said)
+
+    def test_there_is_no_pool_unless_it_is_told(self):
+        for name in ("defaults", "daemonset", "gpu"):
+            self.assertNotIn("workers", str(self.all[name]).replace("acuity_workers", ""), name)
 
     def test_a_card_and_its_files_are_there(self):
         spec = self.of("gpu", "StatefulSet")["spec"]

@@ -27,6 +27,7 @@ LINTERS = Path(sys.prefix) / "bin"
 PATIENCE_S = 60
 # systemd's own scale, 0 to 10; what README.md says of it
 EXPOSURE, EXPOSURE_GPU = 1.5, 1.9
+EXPOSURE_WORKER, EXPOSURE_WORKER_GPU = 1.4, 1.7
 
 
 def run(*command, **options):
@@ -235,19 +236,26 @@ class Compose(unittest.TestCase):
 
 
 class Unit(unittest.TestCase):
-    FILE = DEPLOY / "acuity.service"
+    NAME = "acuity.service"
+    COMMAND = "serve"
+    # exposure without and with a card
+    LIMITS = (EXPOSURE, EXPOSURE_GPU)
+
+    @property
+    def file(self):
+        return DEPLOY / self.NAME
 
     def root(self, *, gpu):
         """A root with the unit, and the drop-in if it is for a card. The program is one that is there."""
         folder = scratch(self)
         units = folder / "etc/systemd/system"
         units.mkdir(parents=True)
-        unit = self.FILE.read_text()
-        self.assertIn("/opt/acuity/bin/acuity serve", unit)
-        (units / "acuity.service").write_text(unit.replace("/opt/acuity/bin/acuity", "/bin/true"))
+        unit = self.file.read_text()
+        self.assertIn(f"/opt/acuity/bin/acuity {self.COMMAND}", unit)
+        (units / self.NAME).write_text(unit.replace("/opt/acuity/bin/acuity", "/bin/true"))
         if gpu:
-            (units / "acuity.service.d").mkdir()
-            shutil.copy(DEPLOY / "acuity-gpu.conf", units / "acuity.service.d/gpu.conf")
+            (units / f"{self.NAME}.d").mkdir()
+            shutil.copy(DEPLOY / "acuity-gpu.conf", units / f"{self.NAME}.d/gpu.conf")
         return folder
 
     def test_it_is_valid(self):
@@ -255,11 +263,11 @@ class Unit(unittest.TestCase):
             with self.subTest(gpu=gpu):
                 units = self.root(gpu=gpu) / "etc/systemd/system"
                 path = {"SYSTEMD_UNIT_PATH": f"{units}:"}
-                status, said = run("systemd-analyze", "verify", units / "acuity.service", env={**os.environ, **path})
+                status, said = run("systemd-analyze", "verify", units / self.NAME, env={**os.environ, **path})
                 self.assertEqual((status, said), (0, ""))
 
     def test_it_is_as_closed_as_we_say(self):
-        for gpu, limit in ((False, EXPOSURE), (True, EXPOSURE_GPU)):
+        for gpu, limit in zip((False, True), self.LIMITS, strict=True):
             with self.subTest(gpu=gpu):
                 status, said = run(
                     "systemd-analyze",
@@ -267,25 +275,36 @@ class Unit(unittest.TestCase):
                     "--offline=true",
                     f"--root={self.root(gpu=gpu)}",
                     f"--threshold={int(limit * 10)}",
-                    "acuity.service",
+                    self.NAME,
                 )
                 self.assertEqual(status, 0, said)
-                self.assertIn(f"exposure level for acuity.service: {limit} ", said)
+                self.assertIn(f"exposure level for {self.NAME}: {limit} ", said)
                 self.assertTrue(f"exposure {limit}" in (DEPLOY / "README.md").read_text(), "README.md says otherwise")
 
     def test_processes_may_fence_themselves_in_further(self):
-        allowed = " ".join(re.findall(r"^SystemCallFilter=([^~].*)$", self.FILE.read_text(), re.MULTILINE)).split()
+        allowed = " ".join(re.findall(r"^SystemCallFilter=([^~].*)$", self.file.read_text(), re.MULTILINE)).split()
         for call in ("seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"):
             self.assertIn(call, allowed)
 
     def test_its_commands_are_the_programs(self):
-        commands = re.findall(r"^Exec\w+=/opt/acuity/bin/acuity (\w+) (.*)$", self.FILE.read_text(), re.MULTILINE)
-        self.assertGreaterEqual(len(commands), 2)
+        commands = re.findall(r"^Exec\w+=/opt/acuity/bin/acuity (\w+) (.*)$", self.file.read_text(), re.MULTILINE)
+        self.assertGreaterEqual(len(commands), 1)
         for subcommand, rest in commands:
             status, said = run(BUILT / "acuity", subcommand, "--help")
             self.assertEqual(status, 0, said)
             for flag in re.findall(r"--[\w-]+", rest):
-                self.assertIn(f"{flag} <", said)
+                self.assertRegex(said, rf"{flag}( <|\n)")
+
+
+class WorkerUnit(Unit):
+    NAME = "acuity-worker.service"
+    COMMAND = "worker --listen"
+    LIMITS = (EXPOSURE_WORKER, EXPOSURE_WORKER_GPU)
+
+    def test_it_has_time_to_drain(self):
+        said = re.search(r'^#drain_within = "(\d+)m"$', (ROOT / "config/acuity.example.toml").read_text(), re.MULTILINE)
+        stop = re.search(r"^TimeoutStopSec=(\d+)s$", self.file.read_text(), re.MULTILINE)
+        self.assertGreater(int(stop.group(1)), 60 * int(said.group(1)))
 
     def test_a_reload_finds_the_edge_and_shows_its_token(self):
         """The unit's own commands, on a configuration that asks for a token."""

@@ -87,6 +87,54 @@ secret_file = {{ printf "/etc/acuity-secrets/%s/%s" .secret .secretKey | quote }
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with .Values.workers.pool }}
+{{- if .enabled }}
+
+[workers]
+remote = [{{ printf "https://%s.%s.svc:%d" (include "acuity.workers" $) $.Release.Namespace (int .port) | quote }}]
+{{- with $.Values.workers.settings }}
+{{ tpl . $ }}
+{{- end }}
+
+[workers.tls]
+authority = {{ printf "/etc/acuity-secrets/%s/ca.crt" .edgeSecret | quote }}
+certificate = {{ printf "/etc/acuity-secrets/%s/tls.crt" .edgeSecret | quote }}
+key = {{ printf "/etc/acuity-secrets/%s/tls.key" .edgeSecret | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The pool of workers: its service and everything else that is its own. Its pods have another name, so that nothing of the edges selects them. */}}
+{{- define "acuity.workers" -}}
+{{- printf "%s-workers" (include "acuity.fullname" .) }}
+{{- end }}
+
+{{- define "acuity.workerSelectorLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-worker" (include "acuity.name" .) | trunc 63 }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "acuity.workerLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "acuity.workerSelectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "acuity.workerConfig" -}}
+{{- with .Values.workers.pool }}
+{{- tpl .config $ }}
+
+[workers.listen]
+address = {{ printf "%s:%d" "0.0.0.0" (int .port) | quote }}
+admin = {{ printf "%s:%d" "0.0.0.0" (int .adminPort) | quote }}
+certificate = "/etc/acuity-secrets/worker/tls.crt"
+key = "/etc/acuity-secrets/worker/tls.key"
+client_authority = "/etc/acuity-secrets/worker/ca.crt"
+{{- with .permitted }}
+permitted = {{ . | toJson }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* Names of the Secrets to be mounted, each once. */}}
@@ -100,6 +148,9 @@ secret_file = {{ printf "/etc/acuity-secrets/%s/%s" .secret .secretKey | quote }
 {{- end }}
 {{- if .Values.models.store.url }}
 {{- $names = append $names .Values.models.store.secret }}
+{{- end }}
+{{- if .Values.workers.pool.enabled }}
+{{- $names = append $names .Values.workers.pool.edgeSecret }}
 {{- end }}
 {{- $names | uniq | toJson }}
 {{- end }}
@@ -146,6 +197,26 @@ secret_file = {{ printf "/etc/acuity-secrets/%s/%s" .secret .secretKey | quote }
 {{- end }}
 {{- if .Values.models.existingClaim }}
 {{- fail "models.store.url and models.existingClaim: models come from one of them" }}
+{{- end }}
+{{- end }}
+{{- with .Values.workers.pool }}
+{{- if .enabled }}
+{{- if not (and .workerSecret .edgeSecret) }}
+{{- fail "workers.pool.enabled, and workerSecret or edgeSecret names no Secret: edges and workers would not know each other" }}
+{{- end }}
+{{- if regexMatch "(?m)^\\s*\\[\\s*workers\\b" (tpl $.Values.config $) }}
+{{- fail "the configuration has [workers], which workers.pool.enabled writes; what else it is to say goes into workers.settings" }}
+{{- end }}
+{{- if regexMatch "(?m)^\\s*\\[\\s*workers\\s*\\.\\s*listen\\b" (tpl .config $) }}
+{{- fail "workers.pool.config has [workers.listen], which the chart writes" }}
+{{- end }}
+{{- $poolCard := regexMatch "(?m)^\\s*provider\\s*=\\s*\"(cuda|tensorrt)\"" (tpl .config $) }}
+{{- if ne $poolCard (ne (int .gpu.count) 0) }}
+{{- fail "workers.pool.gpu.count and provider of workers.pool.config differ about whether there is a card" }}
+{{- end }}
+{{- if eq (int .port) (int .adminPort) }}
+{{- fail "workers.pool.port and adminPort are the same" }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- $token := regexMatch "(?m)^\\s*token_file\\s*=" $config }}
