@@ -145,7 +145,7 @@ mod tests {
                 cluster: (*cluster).to_owned(),
                 scale: 2,
                 digest: (*digest).to_owned(),
-                models: vec![("m".to_owned(), Tier::S)],
+                models: vec![("m".to_owned(), Tier::Small)],
             };
             Arc::new(Offers { sets: digests.iter().map(set).collect(), interpolators: Vec::new() })
         };

@@ -39,6 +39,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     faults.extend(config.cache.depot.iter().flat_map(depot::check).map(|fault| fault.to_string()));
     faults.extend(config.nodes.iter().flat_map(nodes::check));
     faults.extend(model_store::check(&config.models).iter().map(ToString::to_string));
+    let remote = config.workers.remote.iter().filter_map(|remote| acuity_workers::check_remote(&remote.tls));
+    faults.extend(remote.map(|fault| format!("workers.tls: {fault}")));
     if let Some(file) = &config.admin.token_file
         && let Err(fault) = AdminToken::read(file)
     {

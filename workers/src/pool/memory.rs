@@ -134,15 +134,19 @@ mod tests {
             at_least_ms: 1000,
         };
         let offered = |now: Instant| {
-            let mut offers = Offers { sets: vec![set(&[Tier::S, Tier::M])], interpolators: Vec::new() };
+            let mut offers =
+                Offers { sets: vec![set(&[Tier::Small, Tier::Medium])], interpolators: Vec::new() };
             memory.keep_out(&mut offers, now);
             offers.sets
         };
-        memory.withdrawn(&withdraw(Tier::M), now);
-        assert_eq!((offered(now), memory.without(&spec, now)), (vec![set(&[Tier::S])], vec![Tier::M]));
+        memory.withdrawn(&withdraw(Tier::Medium), now);
+        assert_eq!(
+            (offered(now), memory.without(&spec, now)),
+            (vec![set(&[Tier::Small])], vec![Tier::Medium])
+        );
         let other = RenditionSpec { scale: 3, ..spec.clone() };
         assert_eq!(memory.without(&other, now), []);
-        memory.withdrawn(&withdraw(Tier::S), now);
+        memory.withdrawn(&withdraw(Tier::Small), now);
         assert_eq!(offered(now), []);
         let later = now + Duration::from_secs(2);
         assert_eq!((offered(later).len(), memory.without(&spec, later)), (1, Vec::new()));
