@@ -372,8 +372,15 @@ class Rendered(unittest.TestCase):
         self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
 
     def test_the_edges_part_of_a_pool_has_no_faults(self):
-        file = scratch(self) / "acuity.toml"
-        file.write_text(self.of("pool", "ConfigMap")["data"]["acuity.toml"])
+        folder = scratch(self)
+        key, certificate = folder / "tls.key", folder / "tls.crt"
+        made = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=a")
+        status, said = run("openssl", *made, "-keyout", key, "-out", certificate)
+        self.assertEqual(status, 0, said)
+        (folder / "ca.crt").write_text(certificate.read_text())
+        file = folder / "acuity.toml"
+        text = self.of("pool", "ConfigMap")["data"]["acuity.toml"]
+        file.write_text(text.replace("/etc/acuity-secrets/acuity-edge-tls", str(folder)))
         status, said = run(BUILT / "acuity", "check", "--config", file, cwd=ROOT)
         self.assertEqual(status, 0, said)
 

@@ -16,6 +16,7 @@ pub mod onnx;
 pub mod origin;
 pub mod packets;
 pub mod player;
+pub mod pool;
 pub mod processes;
 pub mod psnr;
 pub mod region;

@@ -361,7 +361,7 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 /// ONNX Runtime's library: the one named in the environment, else the one `make setup` fetched.
-fn runtime_library() -> Option<PathBuf> {
+pub(crate) fn runtime_library() -> Option<PathBuf> {
     let named =
         ["ACUITY_ONNXRUNTIME", "ORT_DYLIB_PATH"].into_iter().find_map(std::env::var_os).map(PathBuf::from);
     named.or_else(|| {
@@ -370,7 +370,7 @@ fn runtime_library() -> Option<PathBuf> {
 }
 
 /// Two addresses that were free a moment ago, and differ.
-fn free_ports() -> Result<(String, String)> {
+pub(crate) fn free_ports() -> Result<(String, String)> {
     let (one, other) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     Ok((one.local_addr()?.to_string(), other.local_addr()?.to_string()))
 }

@@ -165,6 +165,13 @@ pub(crate) fn client(tls: &RemoteTls) -> Result<Arc<ClientConfig>, TlsFault> {
     Ok(Arc::new(config))
 }
 
+/// What of an edge's files for workers on other machines cannot be used; an edge would start without these workers, and whoever checks
+/// wants to know before.
+#[must_use]
+pub fn check(tls: &RemoteTls) -> Option<TlsFault> {
+    client(tls).err()
+}
+
 /// The names of the certificate that the other side has shown; of a certificate that was verified.
 pub(crate) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let leaf = webpki::EndEntityCert::try_from(certificate).ok();

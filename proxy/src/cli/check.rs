@@ -37,6 +37,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // The edge would start without a directory that it cannot use; whoever checks wants to know before.
     faults.extend(config.cache.depot.iter().flat_map(depot::check).map(|fault| fault.to_string()));
     faults.extend(config.nodes.iter().flat_map(nodes::check));
+    let remote = config.workers.remote.iter().filter_map(|remote| acuity_workers::check_remote(&remote.tls));
+    faults.extend(remote.map(|fault| format!("workers.tls: {fault}")));
     if let Some(file) = &config.admin.token_file
         && let Err(fault) = AdminToken::read(file)
     {

@@ -253,13 +253,15 @@ fn makers(workers: &Workers) -> Markup {
             h2 { "What makes segments" }
             dl.list {
                 div { dt { "processes" } dd {
-                    @if workers.configured == 0 { "the edge's own" }
+                    @if workers.configured == 0 && !workers.remote.is_empty() { "on other machines" }
+                    @else if workers.configured == 0 { "the edge's own" }
                     @else { (whole(workers.active)) " of " (workers.configured) " workers, " (whole(workers.other)) " beside them" }
                 } }
                 div { dt { "lanes" } dd { (whole(workers.lanes)) ", " (whole(workers.waiting)) " segments wait" } }
                 div { dt { "time left over" } dd { (percent(Some(workers.reserve_ratio))) } }
                 div { dt { "models" } dd { (workers.models) } }
                 @for one in &workers.resident_bytes { div { dt { "memory, place " (one.name) } dd { (bytes(one.count)) } } }
+                @for one in &workers.remote { div { dt { "other machines: " (one.name) } dd { (whole(one.count)) } } }
                 @for one in &workers.exits { div { dt { "ended: " (one.name) } dd { (whole(one.count)) } } }
             }
         }

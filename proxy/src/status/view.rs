@@ -114,6 +114,8 @@ pub(super) struct Workers {
     pub(super) configured: usize,
     pub(super) active: f64,
     pub(super) other: f64,
+    /// On other machines, by state; empty: none are configured.
+    pub(super) remote: Vec<Counted>,
     pub(super) resident_bytes: Vec<Counted>,
     /// Since the edge began.
     pub(super) exits: Vec<Counted>,
@@ -315,6 +317,10 @@ impl Workers {
             configured: config.workers.count,
             active: state("active"),
             other: state("other"),
+            remote: match config.workers.remote {
+                Some(_) => counted(now, "acuity_remote_workers", "state"),
+                None => Vec::new(),
+            },
             resident_bytes: counted(now, "acuity_worker_resident_bytes", "worker"),
             exits: counted(now, "acuity_worker_exits_total", "reason"),
             lanes: now.sum("acuity_enhancer_lanes", &[]),

@@ -26,6 +26,7 @@ mod operators;
 mod origins;
 mod overload;
 mod packaging;
+mod pool;
 mod purge;
 mod real_media;
 mod reload;

@@ -31,7 +31,7 @@ async fn with_spare(clip: &Clip, world: WorldBuilder) -> World {
     world
 }
 
-async fn until(world: &World, what: &str, holds: impl Fn(&Metrics) -> bool) -> Metrics {
+pub(crate) async fn until(world: &World, what: &str, holds: impl Fn(&Metrics) -> bool) -> Metrics {
     let start = Instant::now();
     loop {
         let metrics = world.edge.metrics().await.unwrap();
@@ -49,7 +49,7 @@ async fn until(world: &World, what: &str, holds: impl Fn(&Metrics) -> bool) -> M
 }
 
 /// Whether a worker made it, by whatever way there was time for: it is not the source.
-fn is_made(fetched: &Fetched) -> bool {
+pub(crate) fn is_made(fetched: &Fetched) -> bool {
     let status = fetched.header("cache-status");
     status.contains("generic-x2") || status.contains("plain")
 }
@@ -308,7 +308,7 @@ async fn hurt_every_two_seconds_under_load() {
 
 /// Asks for one segment after the other; each must be whole, and be either the source's or what its rendition promises. Gives how many
 /// there were, and how many of these were enhanced.
-async fn load(
+pub(crate) async fn load(
     player: &Player,
     media: &Media,
     source: &Media,
