@@ -63,7 +63,7 @@ async fn what_other_machines_make_is_what_the_edge_makes() {
 }
 
 /// Something is done to one of two workers while two players ask for segments, and it is back after it.
-async fn nobody_loses(what: impl AsyncFnOnce(&mut RemoteWorker)) -> (World, Vec<RemoteWorker>) {
+async fn nobody_loses(what: impl AsyncFnOnce(&mut RemoteWorker)) -> (Pool, World, Vec<RemoteWorker>) {
     let pool = Pool::new().unwrap();
     let mut workers = vec![pool.start("").await.unwrap(), pool.start("").await.unwrap()];
     let world = with_workers(&pool, &[&workers[0], &workers[1]], &[("cache.budget_bytes", "0")]).await;
@@ -82,12 +82,12 @@ async fn nobody_loses(what: impl AsyncFnOnce(&mut RemoteWorker)) -> (World, Vec<
     eprintln!("{all} segments served, {enhanced} of them enhanced");
     assert_eq!(metrics.sum("acuity_responses_total", &[("status", "5xx")]), 0.0);
     assert!(all >= 4 && enhanced == all, "{enhanced} of {all}\n{}", world.edge.events());
-    (world, workers)
+    (pool, world, workers)
 }
 
 #[tokio::test]
 async fn one_that_is_killed_is_nobodys_loss() {
-    let (world, _workers) = nobody_loses(async |worker| {
+    let (_pool, world, _workers) = nobody_loses(async |worker| {
         hurt(worker.id(), Hurt::Kill).unwrap();
         worker.start_again().unwrap();
     })
@@ -101,7 +101,7 @@ async fn one_that_is_killed_is_nobodys_loss() {
 
 #[tokio::test]
 async fn one_that_stands_still_is_nobodys_loss() {
-    let (world, _workers) = nobody_loses(async |worker| {
+    let (_pool, world, _workers) = nobody_loses(async |worker| {
         hurt(worker.id(), Hurt::Stop).unwrap();
         tokio::time::sleep(Duration::from_secs(4)).await;
         worker.signal("CONT").unwrap();
@@ -114,7 +114,7 @@ async fn one_that_stands_still_is_nobodys_loss() {
 
 #[tokio::test]
 async fn one_that_is_drained_makes_what_it_has() {
-    let (world, workers) = nobody_loses(async |worker| {
+    let (_pool, world, workers) = nobody_loses(async |worker| {
         worker.signal("TERM").unwrap();
         let status = worker.until_exit(Duration::from_secs(30)).await.unwrap();
         assert!(status.success(), "{status}\n{}", worker.events());
@@ -166,9 +166,9 @@ async fn an_edge_starts_without_its_pool() {
     let clip = clips::vod_ts().await.unwrap();
     let world = serve(&clip, pool.edge(one_rendition(), &[&worker])).await;
     let player = acuity_tests::player::Player::new().unwrap();
-    let master = player.open(&world.edge.url("/vod/master.m3u8")).await.unwrap();
-    assert!(master.enhanced().is_empty(), "nobody can make any");
+    player.get_ok(&world.edge.url("/vod/180p/000.ts"), &[]).await.unwrap();
     worker.start_again().unwrap();
+    actives(&world, 1).await;
     let (player, _, media) = open_enhanced(&world).await;
     let made = player.get_ok(&segment_url(&media, 0), &[]).await.unwrap();
     assert!(is_made(&made), "{:?}", made.headers);

@@ -18,8 +18,9 @@ use crate::wire;
 /// Questions beside segments (what a stream looks like, comparisons, files of networks) at one time: none of them is urgent.
 const BESIDE_LIMIT: usize = 4;
 
-/// The server's own time-out answers with CANCELLED; this much before it the right word is said.
-const BEFORE_LIBRARY: Duration = Duration::from_millis(5);
+/// At the time itself the library's own clock, and that of callers that use the same one, says CANCELLED. So much before it (a tenth of the
+/// time, if that is less) the right word is said and has arrived.
+const BEFORE: Duration = Duration::from_millis(100);
 
 /// Takes calls, or does not.
 pub(crate) struct Desk {
@@ -128,7 +129,7 @@ impl Desk {
     pub(crate) fn take(self: &Arc<Self>, metadata: &MetadataMap) -> Result<Place, Status> {
         let before = self.in_hand.fetch_add(1, Ordering::AcqRel);
         let time = said_timeout(metadata).map_or(self.longest, |said| said.min(self.longest));
-        let deadline = Instant::now() + time.saturating_sub(BEFORE_LIBRARY);
+        let deadline = Instant::now() + time.saturating_sub(BEFORE.min(time / 10));
         let mut place = Place { desk: Arc::clone(self), deadline, outcome: Outcome::Gone };
         // Looked at after it was counted: a drain waits for what is counted.
         if self.is_draining() {

@@ -17,8 +17,8 @@ use tokio::time::sleep_until;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Streaming};
 
-use super::Shared;
 use super::member::Member;
+use super::{Not, Shared};
 use crate::trail;
 use crate::wire::v1::enhance_reply::Reply;
 use crate::wire::v1::part::Kind;
@@ -69,11 +69,11 @@ impl Shared {
             return Err(EnhanceError::WorkerLost);
         }
         let mut sent = Sent::default();
-        let (mut lost, mut is_again): (Option<u64>, bool) = (None, false);
+        let (mut not, mut is_again) = (Not::default(), false);
         // What is said where nobody else can be asked.
         let mut turned_away = None;
         request.without = self.memory.without(&request.spec, Instant::now());
-        if !self.is_calm() {
+        if !self.is_calm() || !self.are_alike() {
             pieces = None;
         }
         for attempt in 0..ATTEMPTS_BEGUN {
@@ -86,7 +86,7 @@ impl Shared {
             }
             let soonest = Instant::now() + if has_begun { PATIENCE_BEGUN } else { SHORTEST_PATIENCE };
             let give_up = request.wish().deadline.map_or(soonest, |deadline| deadline.max(soonest));
-            let Some(member) = self.pick(&request.spec, lost, give_up).await else { break };
+            let Some(member) = self.pick(&request.spec, not, give_up).await else { break };
             let span =
                 trail::child("acuity.worker.v1.Worker/Enhance", SpanKind::Client, called(&member, attempt));
             let asked = self.ask(&member, &request, (&mut pieces, &mut sent), &raised);
@@ -107,10 +107,11 @@ impl Shared {
                     far.avoid();
                     self.instruments.far.trouble("turned_away");
                     let is_full = matches!(why, EnhanceError::QueueFull { .. });
-                    if is_full && self.best(Some(&request.spec), Some(member.number)).is_none() {
+                    not.number = Some(member.number);
+                    if is_full && self.best(Some(&request.spec), not).is_none() {
                         return Err(why);
                     }
-                    (lost, turned_away) = (Some(member.number), Some(why));
+                    turned_away = Some(why);
                 }
                 Err(Failure::Differs) => {
                     tracing::warn!("a segment of which the begin was sent came out differently");
@@ -125,7 +126,9 @@ impl Shared {
                         }
                         None => self.is_gone(&member, &request.segment).await,
                     }
-                    (lost, is_again, turned_away) = (Some(member.number), true, None);
+                    (not.number, is_again, turned_away) = (Some(member.number), true, None);
+                    // What has begun goes on behind the very same bytes.
+                    not.unlike = not.unlike.or_else(|| (!sent.bytes.is_empty()).then(|| member.makes()));
                     request.again_by = sent.made_by.clone();
                 }
             }

@@ -191,7 +191,7 @@ impl Pool {
 
     /// A worker for something small; `None` if none is ready.
     pub(crate) fn any(&self) -> Option<Arc<Member>> {
-        self.0.best(None, None)
+        self.0.best(None, Not::default())
     }
 
     /// Brings what workers count up to date. Who does not answer soon is counted as before.
@@ -237,9 +237,9 @@ impl Shared {
     }
 
     /// The one with least to do among those that have the rendition's models, or among all if none has.
-    fn best(&self, spec: Option<&RenditionSpec>, not: Option<u64>) -> Option<Arc<Member>> {
+    fn best(&self, spec: Option<&RenditionSpec>, not: Not) -> Option<Arc<Member>> {
         let active = self.active();
-        let others = || active.iter().filter(|member| Some(member.number) != not);
+        let others = || active.iter().filter(|member| not.is_other(member));
         let least = |members: Vec<&Arc<Member>>| {
             let load = |member: &Arc<Member>| (member.load() * 1000.0) as u64;
             // A worker beside the edge is nearer. Of equals on other machines each has its turn, or all edges would go to the first.
@@ -256,7 +256,7 @@ impl Shared {
     }
 
     /// As [`Shared::best`], waiting for one until `give_up`.
-    async fn pick(&self, spec: &RenditionSpec, not: Option<u64>, give_up: Instant) -> Option<Arc<Member>> {
+    async fn pick(&self, spec: &RenditionSpec, not: Not, give_up: Instant) -> Option<Arc<Member>> {
         let mut changes = self.changes.subscribe();
         loop {
             changes.borrow_and_update();
@@ -280,8 +280,12 @@ impl Shared {
         let (offers, said_before) = (Arc::new(offers), member.offers());
         let state = v1::standing::State::try_from(standing.state).unwrap_or_default();
         let is_ready = state == v1::standing::State::Ready;
-        let installed_before =
-            member.heard(is_ready, (standing.load, standing.lanes), installs, Arc::clone(&offers));
+        let installed_before = member.heard(
+            is_ready,
+            (standing.load, standing.lanes),
+            (installs, standing.makes),
+            Arc::clone(&offers),
+        );
         if !is_ready {
             return Ok(());
         }
@@ -340,6 +344,12 @@ impl Shared {
         lock(&self.last_loss).is_none_or(|at| at.elapsed() > CALM)
     }
 
+    /// Whether it is all the same who goes on with what was begun.
+    fn are_alike(&self) -> bool {
+        let active = self.active();
+        active.windows(2).all(|pair| matches!(pair, [one, other] if one.makes() == other.makes()))
+    }
+
     /// Looks whether as many make segments as should, and for how long they did not.
     fn is_whole_again(&self) {
         let is_own = |member: &&Arc<Member>| member.far.is_none();
@@ -373,6 +383,21 @@ impl Shared {
                 self.totals.ended(member.number);
             }
         }
+    }
+}
+
+/// Whom not to ask.
+#[derive(Debug, Default, Clone, Copy)]
+struct Not {
+    /// The one that was lost with it, or has turned it away.
+    number: Option<u64>,
+    /// Those that would make other bytes of what was begun by one that makes these.
+    unlike: Option<u64>,
+}
+
+impl Not {
+    fn is_other(self, member: &Member) -> bool {
+        Some(member.number) != self.number && self.unlike.is_none_or(|makes| member.makes() == makes)
     }
 }
 

@@ -21,7 +21,7 @@ const SERVICE: &str = "acuity.worker.v1.Worker";
 async fn channel(pool: &Pool, worker: &RemoteWorker) -> Channel {
     let connector = connector(pool, Some(&pool.edge));
     let address = worker.address;
-    let connect = tower::service_fn(move |_| {
+    let connect = tower::service_fn(move |_: tonic::transport::Uri| {
         let connector = connector.clone();
         async move {
             let name = ServerName::try_from("worker.test").unwrap();
@@ -153,7 +153,7 @@ async fn deadlines_limits_and_what_is_not_for_one_edge_to_say() {
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     worker
         .until("they have left", |metrics| {
-            metrics.sum("acuity_worker_calls_total", &[("outcome", "gone")]) == 2.0
+            metrics.sum("acuity_worker_calls_total", &[("outcome", "gone")]) >= 2.0
         })
         .await
         .unwrap();
