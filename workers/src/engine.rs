@@ -41,7 +41,7 @@ pub struct Uses {
 pub struct Engine(Arc<Place>);
 
 enum Place {
-    Here(Local),
+    Here(Box<Local>),
     Pool(Pool),
 }
 
@@ -100,7 +100,7 @@ impl Engine {
             return Ok(Self(Arc::new(Place::Pool(Pool::start(config, program, handle, registry)?))));
         }
         let local = Local::start(&config.enhancer, &config.models, catalogue, registry)?;
-        let engine = Self(Arc::new(Place::Here(local)));
+        let engine = Self(Arc::new(Place::Here(Box::new(local))));
         engine.use_for(uses).map_err(LocalError::Watch)?;
         Ok(engine)
     }

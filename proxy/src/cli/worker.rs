@@ -50,13 +50,16 @@ fn supervised(name: &str) -> Result<(), Failure> {
     worker.run(set_level).map_err(|error| Failure::Running(with_causes(&error)))
 }
 
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
 fn listen(args: &Args, config: &PathBuf) -> Result<(), Failure> {
     let text = serve::read(config)?;
     let faults =
         |faults: acuity_config::Faults| Failure::fault(faults.in_file(&config.display().to_string()));
     let mut part = WorkerPart::parse(&text).map_err(faults)?;
     // The sandbox knows files by where they are.
-    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     part.models.directory = absolute(args.places.models(&part.models.directory));
     part.enhancer.runtime_library = args.places.runtime_library(part.enhancer.runtime_library).map(absolute);
     part.enhancer.cost_file = part.enhancer.cost_file.map(absolute);

@@ -242,7 +242,7 @@ async fn files_are_doubled_too() {
     let output = command.current_dir(repository()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("made 149, same 0, cut 0, stays 1"), "{said}");
+    assert!(said.contains("made 149, film 0, same 0, cut 0, stays 1"), "{said}");
     let probe = Probe::of(None, &std::fs::read(&file).unwrap()).await.unwrap();
     assert_eq!(probe.video_packets().len(), 300);
     let wrong = Command::new(binary().unwrap())
