@@ -171,8 +171,9 @@ impl Cost {
     pub(crate) fn forecast(&self, picture_pixels: u64, pixels: u64, crowd_ln: f64) -> Forecast {
         let learned = self.nearest(size_of(picture_pixels));
         let known = learned.map_or(self.estimate, |learned| learned.mean_ln.exp());
-        // Hope ends where the proof run ends, unless what was measured is below that already.
-        let floor = known.min(self.estimate / PROOF_DOUBT);
+        // Hope ends where the proof run ends, unless what was measured is below that already. While nothing was measured it does not end: a
+        // machine that was busy with something else when it started would never try, and one try says how it is.
+        let floor = learned.map_or(0.0, |_| known.min(self.estimate / PROOF_DOUBT));
         let per_pixel = (known * self.hope).max(floor);
         Forecast {
             seconds: per_pixel * pixels as f64 * crowd_ln.exp(),
@@ -286,5 +287,16 @@ mod tests {
         assert!((seconds(&cost) / (1e-8 / PROOF_DOUBT * HD as f64) - 1.0).abs() < 1e-9);
         cost.learn(0.8, 20, HD, 0.0);
         assert!((seconds(&cost) / slow - 1.0).abs() < 1e-9, "as slow as ever: hope is over");
+    }
+    #[test]
+    fn a_tier_that_was_never_tried_is_some_day() {
+        // Proven while the machine had other things to do: a hundred times as slow as it is.
+        let mut cost = Cost::estimate(1e-6);
+        let first = seconds(&cost);
+        (0..150).for_each(|_| cost.relax());
+        assert!(seconds(&cost) < first / 15.0);
+        cost.learn(0.8 * first, 1, HD, 0.0);
+        (0..10_000).for_each(|_| cost.relax());
+        assert!(seconds(&cost) > first / (PROOF_DOUBT + 0.1), "it was so: from now on the proof holds");
     }
 }
