@@ -73,7 +73,8 @@ impl Shared {
         // What is said where nobody else can be asked.
         let mut turned_away = None;
         request.without = self.memory.without(&request.spec, Instant::now());
-        if !self.is_calm() || !self.are_alike() {
+        // What another machine has begun is sent when it is whole: a way that breaks off is no news there, and what was sent has to go on.
+        if !self.is_calm() || !self.are_alike() || self.asks_others() {
             pieces = None;
         }
         for attempt in 0..ATTEMPTS_BEGUN {

@@ -344,6 +344,11 @@ impl Shared {
         lock(&self.last_loss).is_none_or(|at| at.elapsed() > CALM)
     }
 
+    /// Whether segments are made on other machines too.
+    fn asks_others(&self) -> bool {
+        self.active().iter().any(|member| member.far.is_some())
+    }
+
     /// Whether it is all the same who goes on with what was begun.
     fn are_alike(&self) -> bool {
         let active = self.active();

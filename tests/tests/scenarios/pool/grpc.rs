@@ -142,6 +142,8 @@ async fn deadlines_limits_and_what_is_not_for_one_edge_to_say() {
             tokio::spawn(async move { begin_and_wait(&channel, Duration::from_secs(60)).await })
         })
         .collect();
+    // They are there before anybody else asks.
+    tokio::time::sleep(Duration::from_millis(700)).await;
     let full = loop {
         let status = begin_and_wait(&channel, Duration::from_millis(500)).await;
         if status.code() != Code::DeadlineExceeded && status.code() != Code::Cancelled {
