@@ -191,6 +191,7 @@ class Watched(unittest.TestCase):
             cluster = "freedoom"
             [enhancer.deadline]
             fraction = 10.0
+            startup_fraction = 10.0
             longest = "60s"
             [workers]
             count = 1

@@ -34,7 +34,10 @@ pub(crate) fn one_rendition() -> WorldBuilder {
 
 /// An edge that has all the time it wants.
 pub(crate) fn at_leisure() -> WorldBuilder {
-    world().set("enhancer.deadline.fraction", 10.0).set("enhancer.deadline.longest", "\"60s\"")
+    let deadlines = [("fraction", "10.0"), ("startup_fraction", "10.0"), ("longest", "\"60s\"")];
+    deadlines
+        .into_iter()
+        .fold(world(), |world, (key, value)| world.set(&format!("enhancer.deadline.{key}"), value))
 }
 
 /// A player and its media playlist of the enhanced rendition.
