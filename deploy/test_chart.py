@@ -415,7 +415,9 @@ class Rendered(unittest.TestCase):
 
     def test_there_is_no_pool_unless_it_is_told(self):
         for name in ("defaults", "daemonset", "gpu"):
-            self.assertNotIn("workers", str(self.all[name]).replace("acuity_workers", ""), name)
+            for one in self.all[name]:
+                self.assertNotIn("workers", one["metadata"]["name"], name)
+                self.assertNotIn("[workers", one.get("data", {}).get("acuity.toml", ""), name)
 
     def test_a_card_and_its_files_are_there(self):
         spec = self.of("gpu", "StatefulSet")["spec"]

@@ -306,6 +306,8 @@ class WorkerUnit(Unit):
         stop = re.search(r"^TimeoutStopSec=(\d+)s$", self.file.read_text(), re.MULTILINE)
         self.assertGreater(int(stop.group(1)), 60 * int(said.group(1)))
 
+
+class Reload(unittest.TestCase):
     def test_a_reload_finds_the_edge_and_shows_its_token(self):
         """The unit's own commands, on a configuration that asks for a token."""
         folder = scratch(self)
@@ -324,7 +326,7 @@ token_file = "{token}"
 origin = "http://127.0.0.1:9"
 cluster = "plain"
 """)
-        lines = self.FILE.read_text().splitlines()
+        lines = (DEPLOY / Unit.NAME).read_text().splitlines()
         said = {
             name: line.split("/opt/acuity/bin/acuity ", 1)[1].replace("/etc/acuity/acuity.toml", str(config)).split()
             for name in ("ExecStart", "ExecReload")
