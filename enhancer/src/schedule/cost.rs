@@ -295,7 +295,7 @@ mod tests {
         let first = seconds(&cost);
         (0..150).for_each(|_| cost.relax());
         assert!(seconds(&cost) < first / 15.0);
-        cost.learn(0.8 * first, 1, HD, 0.0);
+        cost.learn(0.8 * first * 20.0, 20, HD, 0.0);
         (0..10_000).for_each(|_| cost.relax());
         assert!(seconds(&cost) > first / (PROOF_DOUBT + 0.1), "it was so: from now on the proof holds");
     }
