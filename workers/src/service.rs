@@ -2,10 +2,9 @@
 
 mod enhance;
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use acuity_config::LogLevel;
@@ -40,8 +39,6 @@ pub(crate) struct Service {
     in_hand: Arc<AtomicU32>,
     /// Whom work is taken from, where that is not one edge alone.
     desk: Option<Arc<Desk>>,
-    /// What the bytes made here depend on, by the number of catalogues that were installed.
-    makes: Arc<Mutex<Option<(u64, u64)>>>,
 }
 
 /// Changes how much is written out.
@@ -51,7 +48,7 @@ type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
     pub(crate) fn new(local: Arc<Local>, registry: Registry, set_level: SetLevel) -> Self {
-        Self { local, registry, set_level, in_hand: Arc::default(), desk: None, makes: Arc::default() }
+        Self { local, registry, set_level, in_hand: Arc::default(), desk: None }
     }
 
     /// How many segments are in hand, for who counts them too.
@@ -91,37 +88,8 @@ impl Service {
             load: self.in_hand.load(Ordering::Relaxed),
             installs: enhancer.installs(),
             instance: self.desk.as_ref().map_or(0, |desk| desk.instance),
-            makes: if self.desk.is_some() { self.makes() } else { 0 },
             ..Offers::of(enhancer).message()
         }
-    }
-
-    /// A number for everything that decides about bytes: another machine with the same makes the same of the same.
-    fn makes(&self) -> u64 {
-        let installs = self.local.enhancer.installs();
-        let mut known = self.makes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, makes)) = *known
-            && at == installs
-        {
-            return makes;
-        }
-        let mut models: Vec<String> = families::message(&self.registry.gather())
-            .families
-            .into_iter()
-            .filter(|family| family.name == "acuity_enhancer_model_info")
-            .flat_map(|family| family.samples)
-            .map(|sample| sample.labels.join(" "))
-            .collect();
-        models.sort();
-        let config = &self.local.config;
-        // Without keys of its own: it has to be the same in other processes.
-        let mut hasher = DefaultHasher::new();
-        (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, models).hash(&mut hasher);
-        (config.preset.as_str(), config.crf.to_bits(), config.encoder_threads).hash(&mut hasher);
-        config.gpu.encoder.as_str().hash(&mut hasher);
-        let makes = hasher.finish();
-        *known = Some((installs, makes));
-        makes
     }
 
     /// Waits for a comparison; who stops waiting stops it.

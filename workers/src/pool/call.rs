@@ -73,8 +73,7 @@ impl Shared {
         // What is said where nobody else can be asked.
         let mut turned_away = None;
         request.without = self.memory.without(&request.spec, Instant::now());
-        // What another machine has begun is sent when it is whole: a way that breaks off is no news there, and what was sent has to go on.
-        if !self.is_calm() || !self.are_alike() || self.asks_others() {
+        if !self.is_calm() {
             pieces = None;
         }
         for attempt in 0..ATTEMPTS_BEGUN {
@@ -88,6 +87,10 @@ impl Shared {
             let soonest = Instant::now() + if has_begun { PATIENCE_BEGUN } else { SHORTEST_PATIENCE };
             let give_up = request.wish().deadline.map_or(soonest, |deadline| deadline.max(soonest));
             let Some(member) = self.pick(&request.spec, not, give_up).await else { break };
+            // What another machine makes is sent when it is whole: ways break off, and what was begun has to go on.
+            if member.far.is_some() {
+                pieces = None;
+            }
             let span =
                 trail::child("acuity.worker.v1.Worker/Enhance", SpanKind::Client, called(&member, attempt));
             let asked = self.ask(&member, &request, (&mut pieces, &mut sent), &raised);
@@ -128,8 +131,8 @@ impl Shared {
                         None => self.is_gone(&member, &request.segment).await,
                     }
                     (not.number, is_again, turned_away) = (Some(member.number), true, None);
-                    // What has begun goes on behind the very same bytes.
-                    not.unlike = not.unlike.or_else(|| (!sent.bytes.is_empty()).then(|| member.makes()));
+                    // What has begun goes on behind the very same bytes, which this edge's own workers write alike.
+                    not.far = !sent.bytes.is_empty();
                     request.again_by = sent.made_by.clone();
                 }
             }

@@ -79,7 +79,6 @@ struct Said {
     own: u32,
     lanes: u32,
     installs: u64,
-    makes: u64,
     offers: Arc<Offers>,
 }
 
@@ -201,23 +200,18 @@ impl Member {
         Arc::clone(&lock(&self.said).offers)
     }
 
-    /// What the bytes it makes depend on; the same for all of this edge's own.
-    pub(super) fn makes(&self) -> u64 {
-        lock(&self.said).makes
-    }
-
     /// It has said how it is. Gives how many catalogues it had installed before.
     pub(super) fn heard(
         &self,
         is_ready: bool,
         (load, lanes): (u32, u32),
-        (installs, makes): (u64, u64),
+        installs: u64,
         offers: Arc<Offers>,
     ) -> u64 {
         let mut said = lock(&self.said);
         let before = said.installs;
         let own = self.in_hand.load(Ordering::Acquire);
-        *said = Said { load, own, lanes, installs, makes, offers };
+        *said = Said { load, own, lanes, installs, offers };
         drop(said);
         self.is_ready.store(is_ready, Ordering::Release);
         before

@@ -11,6 +11,7 @@ mod hurt;
 mod instruments;
 mod member;
 mod memory;
+mod parts;
 mod seat;
 
 use std::path::PathBuf;
@@ -102,7 +103,7 @@ impl Pool {
         registry.register(Box::new(totals.clone()))?;
         let shared = Arc::new(Shared {
             config: config.workers.clone(),
-            parts: parts(config),
+            parts: parts::of(config),
             log_level: Mutex::new(config.log.level),
             program,
             handle: handle.clone(),
@@ -280,12 +281,8 @@ impl Shared {
         let (offers, said_before) = (Arc::new(offers), member.offers());
         let state = v1::standing::State::try_from(standing.state).unwrap_or_default();
         let is_ready = state == v1::standing::State::Ready;
-        let installed_before = member.heard(
-            is_ready,
-            (standing.load, standing.lanes),
-            (installs, standing.makes),
-            Arc::clone(&offers),
-        );
+        let installed_before =
+            member.heard(is_ready, (standing.load, standing.lanes), installs, Arc::clone(&offers));
         if !is_ready {
             return Ok(());
         }
@@ -344,17 +341,6 @@ impl Shared {
         lock(&self.last_loss).is_none_or(|at| at.elapsed() > CALM)
     }
 
-    /// Whether segments are made on other machines too.
-    fn asks_others(&self) -> bool {
-        self.active().iter().any(|member| member.far.is_some())
-    }
-
-    /// Whether it is all the same who goes on with what was begun.
-    fn are_alike(&self) -> bool {
-        let active = self.active();
-        active.windows(2).all(|pair| matches!(pair, [one, other] if one.makes() == other.makes()))
-    }
-
     /// Looks whether as many make segments as should, and for how long they did not.
     fn is_whole_again(&self) {
         let is_own = |member: &&Arc<Member>| member.far.is_none();
@@ -396,13 +382,13 @@ impl Shared {
 struct Not {
     /// The one that was lost with it, or has turned it away.
     number: Option<u64>,
-    /// Those that would make other bytes of what was begun by one that makes these.
-    unlike: Option<u64>,
+    /// Those on other machines.
+    far: bool,
 }
 
 impl Not {
     fn is_other(self, member: &Member) -> bool {
-        Some(member.number) != self.number && self.unlike.is_none_or(|makes| member.makes() == makes)
+        Some(member.number) != self.number && !(self.far && member.far.is_some())
     }
 }
 
@@ -447,61 +433,7 @@ async fn remind(shared: Arc<Shared>) {
     }
 }
 
-/// What workers are told, in turn: lanes and cards are shared out, and so are processors.
-fn parts(config: &Config) -> Vec<WorkerPart> {
-    let count = config.workers.count.max(1);
-    let part = |number: usize| {
-        let mut enhancer = config.enhancer.clone();
-        enhancer.lanes = enhancer.lanes.div_ceil(count);
-        let cards: Vec<u32> = enhancer.gpu.devices.iter().copied().skip(number).step_by(count).collect();
-        if cards.is_empty() {
-            let shared = enhancer.gpu.devices.get(number % enhancer.gpu.devices.len().max(1)).copied();
-            enhancer.gpu.devices = shared.into_iter().collect();
-        } else {
-            enhancer.gpu.devices = cards;
-        }
-        let mut workers = config.workers.clone();
-        workers.cpus = match workers.cpus.len() {
-            0 => Vec::new(),
-            sets => workers.cpus.get(number % sets).cloned().into_iter().collect(),
-        };
-        let models = acuity_config::ModelsConfig {
-            directory: absolute(&config.models.directory),
-            // Workers have no network, and no keys of a store.
-            store: None,
-            ..config.models.clone()
-        };
-        enhancer.runtime_library = enhancer.runtime_library.as_deref().map(absolute);
-        enhancer.cost_file = enhancer.cost_file.as_deref().map(absolute);
-        WorkerPart { enhancer, models, workers, log: config.log.clone() }
-    };
-    (0..count).map(part).collect()
-}
-
-fn absolute(path: &std::path::Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
 /// What is behind these locks is changed in single steps: a panic elsewhere leaves it whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_machine_is_shared_out() {
-        let text = "[enhancer]\nlanes = 5\ninference_threads = 3\n[enhancer.gpu]\ndevices = [4, 5, 6]\n\
-                    [workers]\ncount = 2\ncpus = [\"0-3\", \"4-7\", \"8\"]\n[[route]]\norigin = \"http://o.example\"\n";
-        let parts = parts(&acuity_config::parse(text).unwrap());
-        let seen = |part: &WorkerPart| {
-            (part.enhancer.lanes, part.enhancer.gpu.devices.clone(), part.workers.cpus[0].to_string())
-        };
-        assert_eq!(seen(&parts[0]), (3, vec![4, 6], "0,1,2,3".to_owned()));
-        assert_eq!(seen(&parts[1]), (3, vec![5], "4,5,6,7".to_owned()));
-        assert!(parts[0].models.directory.is_absolute());
-    }
 }
