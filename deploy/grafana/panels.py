@@ -5,6 +5,10 @@ COLUMNS = 24
 AT = 'job="$job",instance=~"$instance"'
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
+# Shares that are good when small, and when large: where green ends and where yellow does.
+SMALL_IS_GOOD = ("green", (0.02, "yellow"), (0.15, "red"))
+LARGE_IS_GOOD = ("red", (0.3, "yellow"), (0.6, "green"))
+
 
 def steps(colours):
     first, *others = colours
