@@ -233,7 +233,8 @@ async fn an_upgrade_under_tls_fails_no_request() {
     let mut world = serve(&clips::vod_ts().await.unwrap(), builder).await;
     let (player, _, media) = open_enhanced(&world).await;
     let cached = segment_url(&media, 0);
-    let length = player.get_ok(&cached, &[]).await.unwrap().body.len();
+    // The next one makes it anew, and on a busy machine in other bytes. What breaks off is an error by itself.
+    player.get_ok(&cached, &[]).await.unwrap();
     let base = format!("https://localhost:{port}");
     let secure = cached.replace(&world.edge.base, &base);
     let tally = Arc::new(Tally::default());
@@ -243,13 +244,7 @@ async fn an_upgrade_under_tls_fails_no_request() {
         let (at, url, root) = (base.clone(), secure.clone(), root.clone());
         let master = move |_| format!("{at}/vod/master.m3u8");
         clients.spawn(ask_as(Arc::clone(&tally), master, None, (keep, Some(root.clone())), quick));
-        clients.spawn(ask_as(
-            Arc::clone(&tally),
-            move |_| url.clone(),
-            Some(length),
-            (keep, Some(root)),
-            quick,
-        ));
+        clients.spawn(ask_as(Arc::clone(&tally), move |_| url.clone(), None, (keep, Some(root)), quick));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (first, before) = (process_of(&world).await, tally.requests.load(Ordering::Relaxed));
