@@ -31,6 +31,8 @@ const REMEMBERED: usize = 1024;
 const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Records read at one time.
 const READS_AT_ONCE: usize = 16;
+/// Listings until one is read whole: records go while others write down what covers them, which may be newer than the listing.
+const LISTINGS: usize = 5;
 /// How often what could not be written is tried again.
 const TRY_EVERY: Duration = Duration::from_secs(5);
 /// Every so many tries, others' purges are looked for.
@@ -179,6 +181,16 @@ impl Purged {
 
     /// Reads what is new in the place.
     async fn list(&self, place: &Place) -> Result<(), PlaceError> {
+        for _ in 1..LISTINGS {
+            match self.list_once(place).await {
+                Err(PlaceError::Absent) => {}
+                other => return other,
+            }
+        }
+        self.list_once(place).await
+    }
+
+    async fn list_once(&self, place: &Place) -> Result<(), PlaceError> {
         let now_ms = since_1970(SystemTime::now());
         let names = place.purges().await?;
         let mut names: Vec<_> = names.into_iter().filter_map(|name| Some((time_of(&name)?, name))).collect();

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use acuity_config::Config;
 use bytes::Bytes;
@@ -37,6 +38,13 @@ fn object(number: usize) -> Arc<Object> {
 
 /// A depot in `folder`, of a process that has just started.
 fn start_with(folder: &Path, max_bytes: u64, settings: &str) -> (Depot, Registry) {
+    let (depot, registry) = open(folder, max_bytes, settings);
+    depot.start();
+    (depot, registry)
+}
+
+/// The same before its tasks run.
+fn open(folder: &Path, max_bytes: u64, settings: &str) -> (Depot, Registry) {
     let registry = Registry::new();
     let mut config = Config::for_origin("http://o.example").unwrap().cache;
     config.depot = Some(DepotConfig {
@@ -45,7 +53,6 @@ fn start_with(folder: &Path, max_bytes: u64, settings: &str) -> (Depot, Registry
         read_timeout: Duration::from_secs(5),
     });
     let depot = Depot::new(&config, [settings.as_bytes()], &registry).unwrap();
-    depot.start();
     (depot, registry)
 }
 
@@ -322,6 +329,35 @@ async fn what_is_purged_stays_so_across_restarts_and_can_be_made_anew() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{:?}", records().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn purges_are_known_while_others_tidy_them_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (depot, registry) = start(folder.path());
+    depot.put(&key(1), &object(1), false);
+    until(&registry, STORED, 1.0).await;
+    let records = folder.path().join("v1-purges");
+    fs::create_dir(&records).unwrap();
+    let now = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let record = |number: u128| records.join(format!("{:016}-0123456789abcdef", now + number));
+    fs::write(record(0), "{").unwrap();
+    // Each is written before the one that it covers goes, and what was listed a moment ago may be gone when it is read.
+    let is_over = Arc::new(AtomicBool::new(false));
+    let ends = Arc::clone(&is_over);
+    let others = std::thread::spawn(move || {
+        for number in (1..).take_while(|_| !ends.load(Ordering::Relaxed)) {
+            fs::write(record(number), "{").unwrap();
+            fs::remove_file(record(number - 1)).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    for _ in 0..200 {
+        let (depot, _) = open(folder.path(), 64 << 20, "");
+        assert!(matches!(depot.get(&key(1)).await, Lookup::Unusable));
+    }
+    is_over.store(true, Ordering::Relaxed);
+    others.join().unwrap();
 }
 
 #[tokio::test]
