@@ -44,6 +44,8 @@ pub struct RemoteTls {
     pub key: PathBuf,
     /// The name that workers' certificates must be good for; none: that of each in `workers.remote`.
     pub server_name: Option<String>,
+    /// PEM file with the authorities' lists of certificates that they have taken back; none: they have taken none back.
+    pub revoked: Option<PathBuf>,
 }
 
 /// Where a worker listens, and to whom.
@@ -59,6 +61,8 @@ pub struct ListenConfig {
     pub client_authority: PathBuf,
     /// Names of which an edge's certificate must be good for one (at most 256); none: any that the authority has signed.
     pub permitted: Vec<String>,
+    /// PEM file with the authorities' lists of certificates that they have taken back; none: they have taken none back.
+    pub revoked: Option<PathBuf>,
     /// Where `/metrics`, `/livez` and `/readyz` are answered, without TLS; none: nowhere.
     pub admin: Option<SocketAddr>,
     /// Edges' connections at one time (1 to 512).
@@ -118,8 +122,9 @@ impl RemoteTls {
         let certificate = path("certificate", "the certificate chain that this edge shows them");
         let key = path("key", "that certificate's private key");
         let server_name = section.parsed("server_name", certified_name);
+        let revoked = section.path("revoked");
         section.finish();
-        Some(Self { authority: authority?, certificate: certificate?, key: key?, server_name })
+        Some(Self { authority: authority?, certificate: certificate?, key: key?, server_name, revoked })
     }
 }
 
@@ -146,6 +151,7 @@ impl ListenConfig {
             let message = format!("has {} names; at most {PERMITTED_LIMIT} are taken", permitted.len());
             section.fault("permitted", message, Some("\"*.edges.example\" stands for all names below one"));
         }
+        let revoked = section.path("revoked");
         let admin = section.parsed("admin", address);
         if let (Some(listen), Some(admin)) = (listen, admin)
             && collide(listen, admin)
@@ -167,6 +173,7 @@ impl ListenConfig {
             key: key?,
             client_authority: client_authority?,
             permitted,
+            revoked,
             admin,
             connections,
             drain_within,
@@ -242,8 +249,9 @@ mod tests {
         let names: Vec<String> = found.names.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["gpu-1.example:7443", "[2001:db8::1]:443"]);
         assert_eq!((found.resolve_every.as_secs(), found.tls.server_name), (10, None));
-        let one = remote(&format!("[workers]\nremote = \"https://pool:1\"\n{TLS}server_name = \"Workers.\""));
-        assert_eq!(one.unwrap().tls.server_name.as_deref(), Some("workers"));
+        let more = "server_name = \"Workers.\"\nrevoked = \"/r\"";
+        let tls = remote(&format!("[workers]\nremote = \"https://pool:1\"\n{TLS}{more}")).unwrap().tls;
+        assert_eq!((tls.server_name.as_deref(), tls.revoked), (Some("workers"), Some(PathBuf::from("/r"))));
     }
 
     #[test]

@@ -82,7 +82,13 @@ impl Authority {
                 "-days",
                 "2",
             ])
-            .args(["-subj", &format!("/CN={name}"), "-addext", "keyUsage=critical,keyCertSign", "-out"])
+            .args([
+                "-subj",
+                &format!("/CN={name}"),
+                "-addext",
+                "keyUsage=critical,keyCertSign,cRLSign",
+                "-out",
+            ])
             .arg(authority.certificate())
             .arg("-keyout")
             .arg(authority.file("ca.key"))
@@ -139,6 +145,39 @@ impl Authority {
             .arg(&signed.certificate)
             .output()?;
         done(&output).map(|()| signed)
+    }
+
+    /// Takes certificates back; gives the list that says so.
+    ///
+    /// # Errors
+    /// When `openssl` refuses.
+    pub fn revoke(&self, taken_back: &[&Signed]) -> Result<PathBuf> {
+        let (config, index, list) = (self.file("ca.cnf"), self.file("ca.index"), self.file("ca.crl"));
+        let text = format!(
+            "[ca]\ndefault_ca = this\n[this]\ndatabase = {}\ncrlnumber = {}\ndefault_md = sha256\ndefault_crl_days = 1\n",
+            index.display(),
+            self.file("ca.crlnumber").display(),
+        );
+        std::fs::write(&config, text)?;
+        std::fs::write(&index, "")?;
+        std::fs::write(self.file("ca.crlnumber"), "01\n")?;
+        let asked = |more: &[&std::ffi::OsStr]| {
+            let output = Command::new("openssl")
+                .args(["ca", "-batch", "-config"])
+                .arg(&config)
+                .arg("-cert")
+                .arg(self.certificate())
+                .arg("-keyfile")
+                .arg(self.file("ca.key"))
+                .args(more)
+                .output()?;
+            done(&output)
+        };
+        for signed in taken_back {
+            asked(&["-revoke".as_ref(), signed.certificate.as_ref()])?;
+        }
+        asked(&["-gencrl".as_ref(), "-out".as_ref(), list.as_ref()])?;
+        Ok(list)
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -92,12 +92,12 @@ impl Pool {
         self.start_with((more, ""), shows).await
     }
 
-    /// As [`Pool::start`], letting no edges in but those of certain names: a key of `[workers.listen]`.
+    /// As [`Pool::start`], with a key of `[workers.listen]` that says who is let in: `permitted`, `revoked`.
     ///
     /// # Errors
     /// As [`Pool::start`].
-    pub async fn start_permitting(&self, permitted: &str) -> Result<RemoteWorker> {
-        self.start_with(("", permitted), &self.worker).await
+    pub async fn start_permitting(&self, who: &str) -> Result<RemoteWorker> {
+        self.start_with(("", who), &self.worker).await
     }
 
     async fn start_with(&self, (more, listen_more): (&str, &str), shows: &Signed) -> Result<RemoteWorker> {

@@ -36,4 +36,4 @@ pub use local::LocalError;
 pub use offers::Offer;
 pub use process::{Worker, WorkerError};
 pub use sandbox::SandboxError;
-pub use tls::{TlsFault, check as check_remote};
+pub use tls::{TlsFault, check_listen, check_remote};

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use acuity_config::{ListenConfig, RemoteTls};
-use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime,
+};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::TLS13;
@@ -50,6 +52,8 @@ pub(crate) enum Distrust {
     Stranger,
     /// Its certificate is good no more, or not yet.
     Expired,
+    /// Its certificate was taken back.
+    Revoked,
     /// Its certificate is good for another name.
     Name,
     /// Its certificate is good for something else: a client's at a server, or the other way.
@@ -65,11 +69,12 @@ pub(crate) enum Distrust {
 }
 
 impl Distrust {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::PlainText,
         Self::NoCertificate,
         Self::Stranger,
         Self::Expired,
+        Self::Revoked,
         Self::Name,
         Self::Purpose,
         Self::Refused,
@@ -85,6 +90,7 @@ impl Distrust {
             Self::NoCertificate => "no_certificate",
             Self::Stranger => "stranger",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::Name => "name",
             Self::Purpose => "purpose",
             Self::Refused => "refused",
@@ -111,6 +117,7 @@ impl Distrust {
                 | CertificateError::ExpiredContext { .. }
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. } => Self::Expired,
+                CertificateError::Revoked => Self::Revoked,
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     Self::Name
                 }
@@ -132,6 +139,8 @@ pub(crate) fn server(listen: &ListenConfig) -> Result<Arc<ServerConfig>, TlsFaul
     let provider = provider();
     let roots = Arc::new(roots(&listen.client_authority)?);
     let inner = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        .with_crls(revoked(listen.revoked.as_deref())?)
+        .only_check_end_entity_revocation()
         .build()
         .map_err(|error| TlsFault::new(&listen.client_authority, error))?;
     let verifier = Arc::new(Permitted { inner, names: listen.permitted.clone() });
@@ -154,10 +163,17 @@ pub(crate) fn server(listen: &ListenConfig) -> Result<Arc<ServerConfig>, TlsFaul
 /// # Errors
 /// As [`server`].
 pub(crate) fn client(tls: &RemoteTls) -> Result<Arc<ClientConfig>, TlsFault> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let provider = provider();
+    let roots = Arc::new(roots(&tls.authority)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        .with_crls(revoked(tls.revoked.as_deref())?)
+        .only_check_end_entity_revocation()
+        .build()
+        .map_err(|error| TlsFault::new(&tls.authority, error))?;
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| TlsFault::new(&tls.certificate, error))?
-        .with_root_certificates(roots(&tls.authority)?)
+        .with_webpki_verifier(verifier)
         .with_client_auth_cert(chain(&tls.certificate)?, key(&tls.key)?)
         .map_err(|error| TlsFault::new(&tls.certificate, format!("{error} (with {})", tls.key.display())))?;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
@@ -168,8 +184,14 @@ pub(crate) fn client(tls: &RemoteTls) -> Result<Arc<ClientConfig>, TlsFault> {
 /// What of an edge's files for workers on other machines cannot be used; an edge would start without these workers, and whoever checks
 /// wants to know before.
 #[must_use]
-pub fn check(tls: &RemoteTls) -> Option<TlsFault> {
+pub fn check_remote(tls: &RemoteTls) -> Option<TlsFault> {
     client(tls).err()
+}
+
+/// What of a listening worker's files cannot be used: it would not start.
+#[must_use]
+pub fn check_listen(listen: &ListenConfig) -> Option<TlsFault> {
+    server(listen).err()
 }
 
 /// The names of the certificate that the other side has shown; of a certificate that was verified.
@@ -200,6 +222,16 @@ fn roots(file: &Path) -> Result<RootCertStore, TlsFault> {
         roots.add(certificate).map_err(|error| TlsFault::new(file, error))?;
     }
     Ok(roots)
+}
+
+/// Lists of what authorities have taken back. A list that is over says more than none, and counts: it is read once by a worker, which is to
+/// outlive it.
+fn revoked(file: Option<&Path>) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsFault> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let all =
+        CertificateRevocationListDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let all = all.map_err(|error| TlsFault::new(file, error))?;
+    if all.is_empty() { Err(TlsFault::new(file, "it holds no revocation list")) } else { Ok(all) }
 }
 
 /// Takes certificates that the authority has signed and that are good for one of some names.

@@ -100,6 +100,9 @@ remote = [{{ printf "https://%s.%s.svc:%d" (include "acuity.workers" $) $.Releas
 authority = {{ printf "/etc/acuity-secrets/%s/ca.crt" .edgeSecret | quote }}
 certificate = {{ printf "/etc/acuity-secrets/%s/tls.crt" .edgeSecret | quote }}
 key = {{ printf "/etc/acuity-secrets/%s/tls.key" .edgeSecret | quote }}
+{{- if .revokedKey }}
+revoked = {{ printf "/etc/acuity-secrets/%s/%s" .edgeSecret .revokedKey | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -133,6 +136,9 @@ key = "/etc/acuity-secrets/worker/tls.key"
 client_authority = "/etc/acuity-secrets/worker/ca.crt"
 {{- with .permitted }}
 permitted = {{ . | toJson }}
+{{- end }}
+{{- with .revokedKey }}
+revoked = {{ printf "/etc/acuity-secrets/worker/%s" . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

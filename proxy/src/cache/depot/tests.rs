@@ -340,7 +340,7 @@ async fn purges_are_known_while_others_tidy_them_up() {
     let records = folder.path().join("v1-purges");
     fs::create_dir(&records).unwrap();
     let now = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-    let record = |number: u128| records.join(format!("{:016}-0123456789abcdef", now + number));
+    let record = move |number: u128| records.join(format!("{:016}-0123456789abcdef", now + number));
     fs::write(record(0), "{").unwrap();
     // Each is written before the one that it covers goes, and what was listed a moment ago may be gone when it is read.
     let is_over = Arc::new(AtomicBool::new(false));

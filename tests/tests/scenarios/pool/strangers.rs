@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use acuity_tests::certificates::{Authority, For, Signed};
 use acuity_tests::pool::{Pool, RemoteWorker};
-use acuity_tests::world::{Edge, WorldBuilder};
+use acuity_tests::world::{Edge, WorldBuilder, repository};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -13,6 +13,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
+use crate::commands::run;
 use crate::kit::one_rendition;
 
 /// TLS that takes the pool's workers, and shows a certificate or none.
@@ -115,6 +116,59 @@ async fn of_an_authoritys_edges_those_that_are_permitted() {
     let shows = pool.authority.sign("permitted", "DNS:a.edges.test", For::Edges, 2).unwrap();
     let _permitted = edge(pool.edge_as(one_rendition(), &[&worker], &shows)).await;
     refused(&worker, "trusted").await;
+}
+
+#[tokio::test]
+async fn who_was_signed_and_taken_back_is_a_stranger_to_both() {
+    let pool = Pool::new().unwrap();
+    let sign = |file: &str, purpose| pool.authority.sign(file, "IP:127.0.0.1", purpose, 2).unwrap();
+    let (old_edge, old_worker) = (sign("old-edge", For::Edges), sign("old-worker", For::Workers));
+    let list = pool.authority.revoke(&[&old_edge, &old_worker]).unwrap();
+    let worker = pool.start_permitting(&format!("revoked = {list:?}")).await.unwrap();
+    let old = edge(pool.edge_as(one_rendition(), &[&worker], &old_edge)).await;
+    refused(&worker, "revoked").await;
+    distrusted(&old, "refused").await;
+    // Who does not stand in the list is who he was.
+    let knows =
+        |worker| pool.edge(one_rendition(), &[worker]).set("workers.tls.revoked", &format!("{list:?}"));
+    let _edge = edge(knows(&worker)).await;
+    refused(&worker, "trusted").await;
+    let worker = pool.start_as("", &old_worker).await.unwrap();
+    let edge = edge(knows(&worker)).await;
+    distrusted(&edge, "revoked").await;
+    refused(&worker, "refused").await;
+}
+
+#[test]
+fn what_is_wrong_with_a_workers_file_is_said_before_it_starts() {
+    let pool = Pool::new().unwrap();
+    let file = pool.folder().join("worker.toml");
+    let text = format!(
+        "models.directory = {:?}\n[workers.listen]\naddress = \"127.0.0.1:7443\"\npermitted = [\"*.edges.test\"]\n\
+         certificate = {:?}\nkey = {:?}\nclient_authority = {:?}\n",
+        repository().join("models/zoo"),
+        pool.worker.certificate,
+        pool.worker.key,
+        pool.authority.certificate(),
+    );
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        run(&["check", "--worker", "--config", file.to_str().unwrap()])
+    };
+    let (code, said, told) = check(&text);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(said.contains("127.0.0.1:7443 for *.edges.test") && said.contains("models"), "{said}");
+    for (text, fault) in [
+        (text.replace("worker.key", "edge.key"), "workers.listen: cannot use"),
+        (format!("{text}revoked = {:?}\n", pool.worker.key), "holds no revocation list"),
+        (text.replace("models/zoo", "models/none"), "models/none"),
+        ("[enhancer]\nlanes = 1\n".to_owned(), "workers.listen: is missing"),
+        (format!("{text}conections = 1\n"), "conections: is not a known key"),
+    ] {
+        let (code, said, told) = check(&text);
+        assert_eq!((code, said.as_str()), (Some(1), ""), "{told}");
+        assert!(told.contains(fault), "{fault}: {told}");
+    }
 }
 
 #[tokio::test]
