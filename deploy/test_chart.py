@@ -400,17 +400,31 @@ class Rendered(unittest.TestCase):
         self.assertIs(context["readOnlyRootFilesystem"], True)
         self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
 
-    def test_the_edges_part_of_a_pool_has_no_faults(self):
+    def test_a_pools_files_have_no_faults(self):
         folder = scratch(self)
         key, certificate = folder / "tls.key", folder / "tls.crt"
         made = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=a")
         status, said = run("openssl", *made, "-keyout", key, "-out", certificate)
         self.assertEqual(status, 0, said)
         (folder / "ca.crt").write_text(certificate.read_text())
-        file = folder / "acuity.toml"
-        text = self.of("pool", "ConfigMap")["data"]["acuity.toml"]
-        file.write_text(text.replace("/etc/acuity-secrets/acuity-edge-tls", str(folder)))
-        status, said = run(BUILT / "acuity", "check", "--config", file, cwd=ROOT)
+        self.revocations(folder, "-cert", certificate, "-keyfile", key, "-gencrl", "-out", folder / "ca.crl")
+        for which, name, options in ((0, "acuity.toml", ()), (1, "worker.toml", ("--worker",))):
+            text = self.of("pool", "ConfigMap", which)["data"][name]
+            self.assertIn("ca.crl", text)
+            file = folder / name
+            file.write_text(re.sub("/etc/acuity-secrets/[a-z-]+", str(folder), text))
+            status, said = run(BUILT / "acuity", "check", *options, "--config", file, cwd=ROOT)
+            self.assertEqual(status, 0, said)
+
+    def revocations(self, folder, *options):
+        """An authority's books, as docs/workers.md has them."""
+        (folder / "ca.index").touch()
+        (folder / "ca.crlnumber").write_text("01\n")
+        settings = {"database": folder / "ca.index", "crlnumber": folder / "ca.crlnumber"}
+        settings |= {"default_md": "sha256", "default_crl_days": 30}
+        lines = ["[ca]", "default_ca = this", "[this]", *(f"{name} = {value}" for name, value in settings.items())]
+        (folder / "ca.cnf").write_text("\n".join(lines) + "\n")
+        status, said = run("openssl", "ca", "-config", folder / "ca.cnf", *options)
         self.assertEqual(status, 0, said)
 
     def test_there_is_no_pool_unless_it_is_told(self):
