@@ -1,8 +1,8 @@
-"""What the edge is deployed with, each thing by the usual tool for it: image, compose file, unit. The chart's are in test_chart.py.
+"""What the edge is deployed with, each thing by the usual tool for it: image, compose file, unit. The chart's are in test_chart*.py.
 
-Runs by `.acuity/lint/bin/python -m unittest test_deploy test_chart` from this directory (scripts/test.sh does), with the linters that
-scripts/fetch-lint.sh has fetched, promtool (scripts/fetch-prometheus.sh), systemd-analyze and the release binary. Starts no
-container: there is nothing here that runs one.
+Runs by `.acuity/lint/bin/python -m unittest test_deploy` from this directory (scripts/test.sh does, with the others here), with the
+linters that scripts/fetch-lint.sh has fetched, promtool (scripts/fetch-prometheus.sh), systemd-analyze and the release binary. Starts
+no container: there is nothing here that runs one.
 """
 
 import json

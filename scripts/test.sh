@@ -70,7 +70,7 @@ check "a quarter of a minute of fuzzing for each target" scripts/fuzz.sh all --s
 suite "trainer tests" count_unittest env -C models/trainer "$cache/trainer/bin/python" -m unittest discover -s tests -t .
 suite "bench tests" count_unittest env -C scripts/bench "$cache/trainer/bin/python" -m unittest test_bench
 suite "observability tests" count_unittest env -C deploy python3 -m unittest test_observability
-suite "deployment tests" count_unittest env -C deploy "$cache/lint/bin/python" -m unittest test_deploy test_chart test_capacity
+suite "deployment tests" count_unittest env -C deploy "$cache/lint/bin/python" -m unittest test_deploy test_chart test_chart_parts test_chart_metrics test_capacity
 check "the packed program runs by itself" deploy/test_pack.sh
 suite "browser tests" count_browser node tests/browser/play.mjs
 
