@@ -29,6 +29,25 @@ pub struct Habit {
     pub tries: u32,
 }
 
+/// The picture stood still until a segment came.
+#[derive(Debug, Clone, Copy)]
+pub struct Stall {
+    /// When that segment was asked for first.
+    pub asked: Instant,
+    /// When the picture stopped.
+    pub stopped: Instant,
+    /// When the segment was there.
+    pub came: Instant,
+}
+
+impl Stall {
+    /// How long the picture stood still.
+    #[must_use]
+    pub fn lasted(&self) -> Duration {
+        self.came - self.stopped
+    }
+}
+
 /// What became of one viewer, or of several.
 #[derive(Debug, Default, Clone)]
 pub struct Watched {
@@ -37,9 +56,7 @@ pub struct Watched {
     /// Of them, those that were in the edge's cache.
     pub hits: usize,
     /// Times that the picture stood still.
-    pub stalls: usize,
-    /// For how long together.
-    pub stalled: Duration,
+    pub stalls: Vec<Stall>,
     /// Answers of 5xx, transfers that broke off, and bodies that are no segment, in words: in every try for a segment.
     pub faults: Vec<String>,
     /// Tries after which another one gave the segment.
@@ -57,8 +74,7 @@ impl Watched {
         viewers.into_iter().fold(Self::default(), |mut all, one| {
             all.segments += one.segments;
             all.hits += one.hits;
-            all.stalls += one.stalls;
-            all.stalled += one.stalled;
+            all.stalls.extend(one.stalls);
             all.faults.extend(one.faults);
             all.tried_again += one.tried_again;
             all.left += one.left;
@@ -71,6 +87,12 @@ impl Watched {
         self.segments += 1;
         self.hits += usize::from(fetched.header("cache-status").contains("; hit"));
         self.seconds.push(fetched.seconds);
+    }
+
+    /// For how long the picture stood still, all times together.
+    #[must_use]
+    pub fn stalled(&self) -> Duration {
+        self.stalls.iter().map(Stall::lasted).sum()
     }
 
     /// The time below which such a part of all segments came, in seconds.
@@ -115,6 +137,7 @@ pub async fn watch(player: &Player, media: &Media, habit: Habit, until: Instant)
             runs_out = None;
             continue;
         }
+        let asked = Instant::now();
         for tries_left in (0..habit.tries.max(1)).rev() {
             let answer = player.get(url.as_str()).await.map_err(|error| error.to_string());
             match answer.and_then(|fetched| check(&fetched).map(|()| fetched)) {
@@ -132,9 +155,8 @@ pub async fn watch(player: &Player, media: &Media, habit: Habit, until: Instant)
             }
         }
         let now = Instant::now();
-        if let Some(end) = runs_out.filter(|end| *end < now) {
-            watched.stalls += 1;
-            watched.stalled += now - end;
+        if let Some(stopped) = runs_out.filter(|end| *end < now) {
+            watched.stalls.push(Stall { asked, stopped, came: now });
         }
         let end = runs_out.map_or(now, |end| end.max(now)) + habit.segment;
         runs_out = Some(end);

@@ -192,17 +192,18 @@ async fn report(
 ) -> Result<()> {
     let metrics = world.edge.metrics().await?;
     let since = |name: &str, labels: &[(&str, &str)]| metrics.sum(name, labels) - before.sum(name, labels);
-    let Watched { segments, stalls, stalled, faults, .. } = watched;
+    let Watched { segments, stalls, faults, .. } = watched;
     println!("segments   {segments} to viewers, {} made by the enhancer", since(MADE, &[]));
     for line in metrics.text().lines().filter(|line| line.starts_with(MADE) && !line.ends_with(" 0")) {
         println!("             {line}");
     }
     println!(
-        "           median {:.2} s, p95 {:.2} s, worst {:.2} s; {stalls} stalls, {:.1} s together",
+        "           median {:.2} s, p95 {:.2} s, worst {:.2} s; {} stalls, {:.1} s together",
         watched.percentile(0.5),
         watched.percentile(0.95),
         watched.percentile(1.0),
-        stalled.as_secs_f64()
+        stalls.len(),
+        watched.stalled().as_secs_f64()
     );
     println!(
         "cached     {} answers, {} of them hits: median {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, worst {:.1} ms",

@@ -14,7 +14,7 @@ use acuity_tests::packets::{Probe, differences};
 use acuity_tests::player::{Media, Player};
 use acuity_tests::processes::{Hurt, hurt, resident_kib, workers};
 use acuity_tests::tiny::{Shape, Tiny, Wrapping};
-use acuity_tests::viewers::{Habit, Watched, watch};
+use acuity_tests::viewers::{Habit, Stall, Watched, watch};
 use acuity_tests::world::{World, world};
 use clap::Parser;
 use futures::future::try_join_all;
@@ -134,8 +134,24 @@ async fn stream(world: &World, tiny: &Tiny, number: usize) -> Result<Stream> {
     })
 }
 
-/// What went wrong, and how often.
-type Troubles = std::collections::BTreeMap<&'static str, usize>;
+/// What went wrong.
+#[derive(Default)]
+struct Troubles {
+    /// How often, by name.
+    counts: std::collections::BTreeMap<&'static str, usize>,
+    /// Of origins: whose, from when and until when.
+    origins: Vec<(String, Instant, Instant)>,
+}
+
+impl Troubles {
+    /// Whether a stream's own origin was in trouble while a segment was fetched: who has less in advance than that lasts stands still,
+    /// whatever is between.
+    fn explain(&self, stream: &str, stall: &Stall) -> bool {
+        let meanwhile =
+            |(_, from, until): &&(String, Instant, Instant)| stall.asked <= *until && *from <= stall.came;
+        self.origins.iter().filter(|(of, ..)| of == stream).any(|trouble| meanwhile(&trouble))
+    }
+}
 
 /// Makes something go wrong every few seconds.
 async fn troubles(
@@ -146,16 +162,13 @@ async fn troubles(
     until: Instant,
 ) -> Result<Troubles> {
     let mut dice = Dice::new(arguments.seed);
-    let mut all = Troubles::new();
+    let mut all = Troubles::default();
     let (whole, damaged): (Vec<&Stream>, Vec<&Stream>) =
         streams.iter().partition(|stream| !stream.is_damaged);
     let operator = Player::new()?;
     while Instant::now() < until {
         let next = Instant::now() + Duration::from_secs_f64(arguments.every);
         let (kind, bytes) = (dice.below(11), 2000 + dice.below(4000));
-        let one_of = |among: &[&Stream], dice: &mut Dice| {
-            among.get(dice.below(among.len())).map(|stream| paths(tiny, stream)).unwrap_or_default()
-        };
         let (name, fault) = match kind {
             0 => ("origin slow", Some(Fault::Latency(Duration::from_millis(1500)))),
             1 => ("origin answers 503", Some(Fault::Status(503))),
@@ -169,13 +182,17 @@ async fn troubles(
             9 => ("configuration read again", None),
             _ => ("everything purged", None),
         };
-        *all.entry(name).or_default() += 1;
+        *all.counts.entry(name).or_default() += 1;
         if let Some(fault) = fault {
             let damages = matches!(fault, Fault::Truncated { .. } | Fault::Corrupt { .. });
-            let paths = one_of(if damages { &damaged } else { &whole }, &mut dice);
-            paths.iter().for_each(|path| world.origin.fault(path, fault.clone()));
-            sleep(TROUBLE).await;
-            paths.iter().for_each(|path| world.origin.heal(path));
+            let among = if damages { &damaged } else { &whole };
+            if let Some(stream) = among.get(dice.below(among.len())) {
+                let (paths, from) = (paths(tiny, stream), Instant::now());
+                paths.iter().for_each(|path| world.origin.fault(path, fault.clone()));
+                sleep(TROUBLE).await;
+                paths.iter().for_each(|path| world.origin.heal(path));
+                all.origins.push((stream.name.clone(), from, Instant::now()));
+            }
         }
         let victim = workers(world.edge.process_id()).first().copied();
         match (kind, victim) {
@@ -245,7 +262,7 @@ async fn report(
 ) -> Result<bool> {
     let metrics = world.edge.metrics().await?;
     let mut words = String::new();
-    for (name, count) in troubles {
+    for (name, count) in &troubles.counts {
         write!(words, "{}{name} {count}", if words.is_empty() { "" } else { ", " })?;
     }
     println!("troubles   {words}");
@@ -257,9 +274,26 @@ async fn report(
         all.hits,
         all.left,
         all.tried_again,
-        all.stalls,
-        all.stalled.as_secs_f64()
+        all.stalls.len(),
+        all.stalled().as_secs_f64()
     );
+    let each = streams.iter().zip(watched);
+    let each = each.flat_map(|(stream, watched)| watched.stalls.iter().map(move |stall| (stream, stall)));
+    let unexplained: Vec<_> = each.filter(|(stream, stall)| !troubles.explain(&stream.name, stall)).collect();
+    println!(
+        "           {} stalls while the stream's own origin was well{}",
+        unexplained.len(),
+        if unexplained.is_empty() { "" } else { ":" }
+    );
+    for (stream, stall) in &unexplained {
+        let waited = (stall.came - stall.asked).as_secs_f64();
+        println!(
+            "             {}{}: {:.2} s, for a segment that took {waited:.2} s",
+            stream.name,
+            if stream.leaves { ", who leaves and comes back" } else { "" },
+            stall.lasted().as_secs_f64()
+        );
+    }
     println!(
         "           median {:.2} s, p99 {:.2} s, worst {:.2} s",
         all.percentile(0.5),
@@ -301,5 +335,5 @@ async fn report(
             println!("  {line}");
         }
     }
-    Ok(corrupt.is_empty() && own.is_empty() && all.stalls == 0)
+    Ok(corrupt.is_empty() && own.is_empty() && unexplained.is_empty())
 }

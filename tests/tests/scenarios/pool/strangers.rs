@@ -130,7 +130,7 @@ async fn who_was_signed_and_taken_back_is_a_stranger_to_both() {
     distrusted(&old, "refused").await;
     // Who does not stand in the list is who he was.
     let knows =
-        |worker| pool.edge(one_rendition(), &[worker]).set("workers.tls.revoked", &format!("{list:?}"));
+        |worker| pool.edge(one_rendition(), &[worker]).set("workers.tls.revoked", format!("{list:?}"));
     let _edge = edge(knows(&worker)).await;
     refused(&worker, "trusted").await;
     let worker = pool.start_as("", &old_worker).await.unwrap();
