@@ -43,8 +43,8 @@ const SEGMENT: Duration = Duration::from_secs(2);
 const BUFFER: Duration = Duration::from_secs(12);
 /// How long the edge is asked without a pause to learn what it can make.
 const PROBE: Duration = Duration::from_secs(20);
-/// Who asks then.
-const PROBERS: usize = 4;
+/// Who asks then: always one more than is being made, and no more, because what would wait for longer is not made.
+const PROBERS: usize = 2;
 /// Segments that are in the cache.
 const HOT_SEGMENTS: usize = 12;
 /// Who asks for them.
@@ -117,7 +117,7 @@ async fn capacity(world: &World, stream: &impl AsyncFn(String) -> Result<(Player
     let (before, started) = (made().await?, Instant::now());
     let asking = streams.iter().map(|(player, media)| async move {
         let mut index = 0;
-        while started.elapsed() < PROBE {
+        while started.elapsed() < PROBE && index < media.playlist.segments.len() {
             player.segment(media, index).await?;
             index += 1;
         }
