@@ -7,6 +7,7 @@ use acuity_config::EnhancerConfig;
 
 use super::*;
 use crate::codec::{EncoderSettings, Rehearsal};
+use crate::schedule::Limit;
 use crate::{RenditionSpec, Upscaler};
 
 /// Two seconds of 320x180 at 25 pictures a second with B-frames.
@@ -94,7 +95,7 @@ fn a_card_that_stops_encoding_costs_one_segment() {
         encoder: codecs.encoder(&settings, true).unwrap(),
         codecs: &codecs,
         splicer: segment.splicer().unwrap(),
-        outlet: Outlet::new(None, "plain".into(), 50, 2.0, 2.0),
+        outlet: Outlet::new(None, "plain".into(), 50, 2.0, 2.0, Limit::default()),
         splice_seconds: 0.0,
         pool: PicturePool::default(),
         size: (640, 360),

@@ -187,6 +187,7 @@ impl Lane {
                         timeline.len(),
                         media_seconds,
                         self.config.stream_pace,
+                        limit.clone(),
                     ),
                     splice_seconds: 0.0,
                     pool: pool.clone(),

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use acuity_config::{Precision, Provider};
 use acuity_models::{Catalogue, Sha256, Tier};
 use bytes::Bytes;
 
@@ -45,6 +46,7 @@ struct Published {
     offered: Arc<Vec<OfferedSet>>,
     refused: Arc<Vec<Refusal>>,
     installs: u64,
+    settled: Option<(Provider, Precision)>,
 }
 
 #[derive(Default)]
@@ -106,6 +108,10 @@ impl Library {
         lock(&self.published).installs
     }
 
+    pub(crate) fn settled(&self) -> Option<(Provider, Precision)> {
+        lock(&self.published).settled
+    }
+
     pub(crate) fn set(&self, cluster: &str, scale: u32, digest: &str) -> Option<OfferedSet> {
         let sets = self.sets();
         let is_it = |name: &SetName| {
@@ -161,6 +167,11 @@ impl Library {
     /// Says that an install has come to its end.
     pub(crate) fn installed(&self) {
         lock(&self.published).installs += 1;
+    }
+
+    /// Says what was found to run networks quickest.
+    pub(crate) fn settle(&self, way: (Provider, Precision)) {
+        lock(&self.published).settled = Some(way);
     }
 
     /// Waits for something to do, at most for `longest`. Who waits for a session comes first.

@@ -162,6 +162,7 @@ impl Loader {
             // The first model that can be run in all ways decides for all.
             if self.runtime.is_open(&files) {
                 self.runtime.settle(&files, &entry.contract)?;
+                self.library.settle(self.runtime.way());
             }
             self.runtime.admit(&entry.id, &files, &entry.contract)
         })?;

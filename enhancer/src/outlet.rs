@@ -4,10 +4,15 @@
 //! made looks like a slow network, and the player leaves the rendition. So nothing is handed out before what is left
 //! can be made so fast that the transfer, from its first byte to its last, is `pace` times as quick as the film; on a machine
 //! that is quick enough that is at once.
+//!
+//! Nor is anything where a network was cut short, for want of time or after a fault: if the worker is lost then, what was begun is gone on with by another that
+//! makes the same bytes, and where it was cut that other cannot know.
 
 use std::time::Instant;
 
 use bytes::Bytes;
+
+use crate::schedule::Limit;
 
 /// Gets the pieces of a segment in order; together they are [`crate::EnhancedSegment::bytes`]. The text says what makes them: a model's
 /// id, or `plain`. Called from the enhancer's threads: must not block.
@@ -31,6 +36,7 @@ pub(crate) struct Outlet {
     done: usize,
     /// Seconds that the transfer of the whole may take.
     transfer_seconds: f64,
+    limit: Limit,
 }
 
 impl Outlet {
@@ -41,6 +47,7 @@ impl Outlet {
         pictures: usize,
         media_seconds: f64,
         pace: f64,
+        limit: Limit,
     ) -> Self {
         Self {
             pieces,
@@ -52,6 +59,7 @@ impl Outlet {
             pictures,
             done: 0,
             transfer_seconds: media_seconds / pace.max(0.1),
+            limit,
         }
     }
 
@@ -84,6 +92,7 @@ impl Outlet {
         // The last picture makes the whole, which is better sent as one: its length is known.
         self.done >= TELLING_PICTURES
             && self.done < self.pictures
+            && !self.limit.has_cut()
             && self.started.elapsed().as_secs_f64() / self.done as f64 * left <= self.transfer_seconds
     }
 
@@ -106,10 +115,14 @@ mod tests {
 
     /// Hands out 20 pictures of 20 KiB; gives the sizes of the pieces.
     fn run(pace: f64, media_seconds: f64) -> (Vec<usize>, Bytes) {
+        run_within(&Limit::default(), pace, media_seconds)
+    }
+
+    fn run_within(limit: &Limit, pace: f64, media_seconds: f64) -> (Vec<usize>, Bytes) {
         let got: Arc<Mutex<Vec<Bytes>>> = Arc::default();
         let taker = Arc::clone(&got);
         let pieces: Pieces = Box::new(move |piece, _| taker.lock().unwrap().push(piece));
-        let mut outlet = Outlet::new(Some(pieces), "model".into(), 20, media_seconds, pace);
+        let mut outlet = Outlet::new(Some(pieces), "model".into(), 20, media_seconds, pace, limit.clone());
         for picture in 0..20 {
             outlet.buffer().extend(vec![picture; 20 << 10]);
             outlet.one_more_picture();
@@ -136,8 +149,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_is_sent_when_it_is_whole() {
+        let limit = Limit::default();
+        limit.cut();
+        let (pieces, whole) = run_within(&limit, 2.0, 60.0);
+        assert_eq!((pieces, whole.len()), (vec![], 20 * (20 << 10)));
+    }
+
+    #[test]
     fn without_a_taker_it_collects() {
-        let mut outlet = Outlet::new(None, "plain".into(), 1, 1.0, 2.0);
+        let mut outlet = Outlet::new(None, "plain".into(), 1, 1.0, 2.0, Limit::default());
         outlet.buffer().extend(b"all");
         outlet.one_more_picture();
         assert_eq!(outlet.finish(), "all");

@@ -163,6 +163,7 @@ impl<'a> Upscale<'a> {
             }
         };
         self.fallback.get_or_insert(reason);
+        self.limit.cut();
         self.luma = None;
         false
     }

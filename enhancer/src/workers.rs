@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use acuity_config::EnhancerConfig;
+use acuity_config::{EnhancerConfig, Precision, Provider};
 use acuity_models::{Catalogue, Sha256, Tier};
 use bytes::Bytes;
 use prometheus::Registry;
@@ -157,6 +157,13 @@ impl Enhancer {
     #[must_use]
     pub fn installs(&self) -> u64 {
         self.0.library.installs()
+    }
+
+    /// What was found to run networks quickest here, where the configuration leaves that open. Two searches need not find the same on a
+    /// busy machine, and other kernels make other pictures: who has several enhancers tells the others.
+    #[must_use]
+    pub fn settled(&self) -> Option<(Provider, Precision)> {
+        self.0.library.settled()
     }
 
     /// The sets that may be put into new playlists: each has a model at least that is verified, keeps its contract and

@@ -82,7 +82,11 @@ impl Service {
             Readiness::Ready => v1::standing::State::Ready,
             Readiness::Stopped => v1::standing::State::Stopped,
         };
+        let name = |way: Option<&str>| way.unwrap_or_default().to_owned();
+        let settled = enhancer.settled();
         v1::Standing {
+            provider: name(settled.map(|(provider, _)| provider.as_str())),
+            precision: name(settled.map(|(_, precision)| precision.as_str())),
             state: state.into(),
             lanes: u32::try_from(self.local.config.lanes).unwrap_or(u32::MAX),
             load: self.in_hand.load(Ordering::Relaxed),

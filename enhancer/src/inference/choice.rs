@@ -155,6 +155,11 @@ impl Runtime {
         self.provider == Provider::Auto || (self.precision == Precision::Auto && files.int8.is_some())
     }
 
+    /// What runs networks: what the configuration left open and no model has settled yet is `Auto`.
+    pub(crate) fn way(&self) -> (Provider, Precision) {
+        (self.provider, self.precision)
+    }
+
     /// Times a model in every way that the configuration allows and goes on with the quickest. Ways that fail are left out.
     pub(crate) fn settle(&mut self, files: &Files, contract: &TensorContract) -> Result<(), InferenceError> {
         let mut quickest: Option<(f64, Self)> = None;

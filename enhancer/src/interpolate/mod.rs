@@ -203,6 +203,7 @@ impl<'a> Interpolate<'a> {
     /// From here on pictures stay.
     fn give_up(&mut self, reason: FallbackReason) {
         self.way = Way::Repeat;
+        self.limit.cut();
         self.fallback.get_or_insert(reason);
     }
 

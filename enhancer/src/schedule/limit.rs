@@ -1,5 +1,6 @@
 //! What the scheduler says to a segment in hand: by when its lane is to be free, and to pause while another is served.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ pub(crate) struct Limit(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     resumed: Condvar,
+    has_cut: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,6 +51,16 @@ impl Limit {
 
     pub(crate) fn set(&self, at: Option<Instant>) {
         self.state().at = at;
+    }
+
+    /// Says that something is left out from here on, for want of time or after a fault: it would not come out alike a second time.
+    pub(crate) fn cut(&self) {
+        self.0.has_cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anything was left out.
+    pub(crate) fn has_cut(&self) -> bool {
+        self.0.has_cut.load(Ordering::Relaxed)
     }
 
     /// Has the lane rest from the next picture on.

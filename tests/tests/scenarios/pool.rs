@@ -70,7 +70,9 @@ async fn nobody_loses(what: impl AsyncFnOnce(&mut RemoteWorker)) -> (Pool, World
     let (player, _, media) = open_enhanced(&world).await;
     let source = open_source(&world, &player, "180p").await;
     let end = Instant::now() + Duration::from_secs(12);
-    let loads = futures::future::join_all((0..2).map(|first| load(&player, &media, &source, first, end)));
+    let loads = futures::future::join_all(
+        (0..2).map(|first| load(&world.edge, &player, (&media, &source), first, end)),
+    );
     let hurting = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         what(&mut workers[0]).await;

@@ -32,9 +32,9 @@ const ATTEMPTS: usize = 2;
 const ATTEMPTS_BEGUN: usize = 5;
 const PATIENCE_BEGUN: Duration = Duration::from_secs(15);
 
-/// How long a segment without a deadline, or one whose deadline is over, waits for a worker: a spare one needs no time at all, and the
-/// source's own bytes are better than a stall.
-const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a segment without a deadline, or one whose deadline is over, waits for a worker: a spare one needs no time at all, a start
+/// takes seconds, and a player that has come back has little in advance. The source's own bytes are better than a stall.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A segment of more bytes is none: it would be four times what the largest source at the highest rate comes to.
 const OUTPUT_LIMIT: usize = 512 << 20;
@@ -118,7 +118,13 @@ impl Shared {
                     turned_away = Some(why);
                 }
                 Err(Failure::Differs) => {
-                    tracing::warn!("a segment of which the begin was sent came out differently");
+                    let made_by = sent.made_by.as_deref();
+                    let bytes = sent.bytes.len();
+                    tracing::warn!(
+                        made_by,
+                        bytes,
+                        "a segment of which the begin was sent came out differently"
+                    );
                     return Err(EnhanceError::WorkerLost);
                 }
                 Err(Failure::Lost) => {

@@ -13,13 +13,14 @@ mod member;
 mod memory;
 mod parts;
 mod seat;
+mod settled;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use acuity_config::{Config, LogLevel, Provider, WorkerPart, WorkersConfig};
+use acuity_config::{Config, LogLevel, WorkerPart, WorkersConfig};
 use acuity_enhancer::{
     EnhanceError, EnhanceRequest, EnhancedSegment, Pieces, Readiness, RenditionSpec, Upscaler,
 };
@@ -32,6 +33,7 @@ use hurt::Hurt;
 use instruments::Instruments;
 pub(crate) use member::Member;
 use memory::Memory;
+use settled::Settled;
 
 use crate::offers::Offers;
 use crate::wire::families::Totals;
@@ -73,8 +75,7 @@ struct Shared {
     hurt: Hurt,
     totals: Totals,
     instruments: Instruments,
-    /// What runs networks here, if that was to be found out: workers that come later need not, and make the same of the same.
-    settled: OnceLock<Provider>,
+    settled: Settled,
     /// When a worker was last lost.
     last_loss: Mutex<Option<Instant>>,
     /// For choosing among equals.
@@ -115,7 +116,7 @@ impl Pool {
             hurt: Hurt::default(),
             totals,
             instruments: Instruments::register(registry)?,
-            settled: OnceLock::new(),
+            settled: Settled::default(),
             last_loss: Mutex::new(None),
             turn: AtomicUsize::new(0),
             born: Instant::now(),
@@ -277,6 +278,8 @@ impl Shared {
         let mut offers = Offers::read(standing.offers, standing.interpolators)?;
         if member.far.is_some() {
             self.memory.keep_out(&mut offers, Instant::now());
+        } else if self.settled.hears(&standing.provider, &standing.precision)? {
+            self.changed();
         }
         let (offers, said_before) = (Arc::new(offers), member.offers());
         let state = v1::standing::State::try_from(standing.state).unwrap_or_default();
@@ -364,10 +367,6 @@ impl Shared {
     async fn tally_of(&self, member: &Member) {
         let reply = tokio::time::timeout(METRICS_PATIENCE, member.metrics()).await;
         if let Ok(Some(reply)) = reply {
-            if let Some(provider) = provider(&reply).filter(|_| member.is_ready()) {
-                // Once is for all.
-                let _ = self.settled.set(provider);
-            }
             self.totals.told(member.number, reply);
             // It may have ended meanwhile, and what has ended is not told any more.
             if !self.members().iter().any(|other| other.number == member.number) {
@@ -401,21 +400,6 @@ fn offers(offers: &Offers, spec: &RenditionSpec) -> bool {
             .iter()
             .any(|set| (&set.cluster, set.scale, &set.digest) == (cluster, spec.scale, digest)),
     }
-}
-
-/// What runs a worker's networks, if it is one thing.
-fn provider(reply: &v1::MetricsReply) -> Option<Provider> {
-    let models = reply.families.iter().find(|family| family.name == "acuity_enhancer_model_info")?;
-    let label = |sample: &v1::Sample| {
-        let mut pairs = sample.labels.chunks_exact(2);
-        let value =
-            pairs.find_map(|pair| matches!(pair, [name, _] if name == "provider").then(|| pair.last()));
-        let value = value.flatten()?;
-        Provider::ALL.into_iter().find(|provider| provider.as_str() == value)
-    };
-    let mut providers = models.samples.iter().map(label);
-    let first = providers.next()??;
-    providers.all(|other| other == Some(first)).then_some(first)
 }
 
 /// Reminds workers of what is in play, and takes what they count while they live.

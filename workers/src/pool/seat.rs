@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use acuity_config::{Provider, WorkerPart};
+use acuity_config::WorkerPart;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 use super::member::{End, Member};
-use super::{Shared, lock};
+use super::{Shared, lock, settled};
 use crate::process::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, message_limit_of, resident_bytes};
 use crate::wire::v1;
 use crate::wire::v1::worker_client::WorkerClient;
@@ -30,6 +30,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Until the first sign of life: libraries are loaded, cards opened.
 const FIRST_SIGN: Duration = Duration::from_secs(60);
+
+/// Until the first worker has found out what runs networks: ten times what it takes on two busy cores.
+const FIRST_WAY: Duration = Duration::from_secs(60);
 
 /// Until it is ready. TensorRT compiles networks for minutes.
 const READY_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -55,6 +58,9 @@ const ENVIRONMENT: [&str; 10] =
 /// Keeps a worker at this place for as long as the pool is open.
 pub(super) async fn keep(shared: Arc<Shared>, place: usize) {
     let mut failures = 0_u32;
+    if place > 0 {
+        shared.way_is_known(place).await;
+    }
     while !shared.is_closed() {
         let started = Instant::now();
         let end = live(&shared, place).await;
@@ -225,10 +231,7 @@ impl Process {
         number: u64,
     ) -> std::io::Result<(Self, WorkerClient<Channel>)> {
         let part = shared.parts.get(place % shared.parts.len().max(1)).cloned().map(|mut part| {
-            if let Some(provider) = shared.settled.get().filter(|_| part.enhancer.provider == Provider::Auto)
-            {
-                part.enhancer.provider = *provider;
-            }
+            shared.settled.tell(&mut part.enhancer);
             part.log.level = *lock(&shared.log_level);
             part
         });
@@ -273,6 +276,20 @@ impl Process {
 }
 
 impl Shared {
+    /// Waits until the first worker has found out what runs networks here, where that is left open: the others are told.
+    async fn way_is_known(&self, place: usize) {
+        let part = self.parts.get(place % self.parts.len().max(1));
+        if !part.is_some_and(|part| settled::is_open(&part.enhancer)) {
+            return;
+        }
+        let mut changes = self.changes.subscribe();
+        let is_known = changes.wait_for(|_| {
+            self.settled.is_known() || self.was_ready.load(Ordering::Acquire) || self.is_closed()
+        });
+        // Later is better than never.
+        let _ = timeout(FIRST_WAY, is_known).await.map(drop);
+    }
+
     fn resident(&self, place: usize, bytes: u64) {
         let gauge = self.instruments.resident_bytes.with_label_values(&[place.to_string().as_str()]);
         gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
