@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use acuity_config::EnhancerConfig;
 
+use crate::begun;
 use crate::codec::{Codecs, Effort, EncoderSettings, OnCard};
 use crate::container::{ContainerKind, SourceSegment, VideoTrack};
 use crate::feed::{Feed, Sink, lead_in};
@@ -108,9 +109,9 @@ impl Lane {
         };
         let Verdict { choice, why, limit, plain_seconds } =
             decide(&Facts { tiers: &tiers, plain, stopped, media_seconds });
-        // What is made again is made by the same, and nothing cuts it short: the first bytes of it have been sent.
+        // What is made again is made by the same, and nothing cuts it short but what did before: the first bytes of it have been sent.
         let (choice, limit) = match &request.again_by {
-            Some(by) => (hand.made_by(by), Limit::default()),
+            Some(by) => (hand.made_by(by), Limit::again(begun::cuts(by))),
             None => (choice, limit),
         };
         // Plain for want of time: what the encoder would add to a scaler's picture is little, and somebody's network waits for the time.

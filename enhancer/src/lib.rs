@@ -16,6 +16,7 @@
 //! which set serves which rendition; the [`library`] hands sessions to lanes. Whether a specialised model is worth using,
 //! [`compare`] finds out in idle moments.
 
+mod begun;
 mod cards;
 mod codec;
 mod compare;

@@ -5,17 +5,18 @@
 //! can be made so fast that the transfer, from its first byte to its last, is `pace` times as quick as the film; on a machine
 //! that is quick enough that is at once.
 //!
-//! Nor is anything where a network was cut short, for want of time or after a fault: if the worker is lost then, what was begun is gone on with by another that
-//! makes the same bytes, and where it was cut that other cannot know.
+//! Nor is anything begun where a network has been cut short, for want of time or after a fault: that is known of what makes it when the
+//! first bytes go out. Where it is cut later is said with the bytes, so that another worker could go on with them.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::schedule::Limit;
+use crate::begun;
+use crate::schedule::{Cuts, Limit};
 
 /// Gets the pieces of a segment in order; together they are [`crate::EnhancedSegment::bytes`]. The text says what makes them: a model's
-/// id, or `plain`. Called from the enhancer's threads: must not block.
+/// id, or `plain`, and where that was cut short. Called from the enhancer's threads: must not block.
 pub type Pieces = Box<dyn FnMut(Bytes, &str) + Send>;
 
 /// Pictures after which the pace of making is believed.
@@ -92,7 +93,7 @@ impl Outlet {
         // The last picture makes the whole, which is better sent as one: its length is known.
         self.done >= TELLING_PICTURES
             && self.done < self.pictures
-            && !self.limit.has_cut()
+            && self.limit.cuts() == Cuts::default()
             && self.started.elapsed().as_secs_f64() / self.done as f64 * left <= self.transfer_seconds
     }
 
@@ -100,7 +101,7 @@ impl Outlet {
         if let (Some(pieces), Some(news)) = (&mut self.pieces, self.bytes.get(self.sent..))
             && !news.is_empty()
         {
-            pieces(Bytes::copy_from_slice(news), &self.made_by);
+            pieces(Bytes::copy_from_slice(news), &begun::text(&self.made_by, self.limit.cuts()));
             self.sent = self.bytes.len();
         }
     }
@@ -151,7 +152,7 @@ mod tests {
     #[test]
     fn what_was_cut_is_sent_when_it_is_whole() {
         let limit = Limit::default();
-        limit.cut();
+        limit.cut_network(3);
         let (pieces, whole) = run_within(&limit, 2.0, 60.0);
         assert_eq!((pieces, whole.len()), (vec![], 20 * (20 << 10)));
     }

@@ -136,6 +136,12 @@ impl<'a> Upscale<'a> {
         Duration::try_from_secs_f64(left * self.plain_seconds).unwrap_or_default()
     }
 
+    /// Whether there is no time left for the network, or there was none here before.
+    fn is_late(&self) -> bool {
+        self.limit.cuts_before().network.is_some_and(|place| self.index >= place)
+            || self.limit.get().is_some_and(|limit| Instant::now() + self.plain_rest() >= limit)
+    }
+
     /// Luma by the network; whether it did.
     fn by_network(&mut self, from: &Picture, to: &mut Picture) -> bool {
         if self.luma.is_none() {
@@ -145,7 +151,7 @@ impl<'a> Upscale<'a> {
             // One inserted clip of another size is no reason to give up on what follows.
             self.fallback.get_or_insert(FallbackReason::SizeChanged);
             return false;
-        } else if self.limit.get().is_some_and(|limit| Instant::now() + self.plain_rest() >= limit) {
+        } else if self.is_late() {
             FallbackReason::DeadlineShort
         } else {
             let started = Instant::now();
@@ -163,7 +169,7 @@ impl<'a> Upscale<'a> {
             }
         };
         self.fallback.get_or_insert(reason);
-        self.limit.cut();
+        self.limit.cut_network(self.index);
         self.luma = None;
         false
     }

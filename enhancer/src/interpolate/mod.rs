@@ -193,17 +193,18 @@ impl<'a> Interpolate<'a> {
         self.between.places.saturating_sub(self.shown)
     }
 
-    /// Whether there is no time left for anything but plain work, at this place.
+    /// Whether there is no time left for anything but plain work at this place, or there was none here before.
     fn is_late(&self, place: usize) -> bool {
         let left = self.timeline.len().saturating_sub(place) as f64;
         let rest = Duration::try_from_secs_f64(left * self.plain_seconds).unwrap_or_default();
-        self.limit.get().is_some_and(|limit| Instant::now() + rest >= limit)
+        self.limit.cuts_before().between.is_some_and(|cut| place >= cut)
+            || self.limit.get().is_some_and(|limit| Instant::now() + rest >= limit)
     }
 
     /// From here on pictures stay.
-    fn give_up(&mut self, reason: FallbackReason) {
+    fn give_up(&mut self, place: usize, reason: FallbackReason) {
         self.way = Way::Repeat;
-        self.limit.cut();
+        self.limit.cut_between(place);
         self.fallback.get_or_insert(reason);
     }
 
@@ -256,7 +257,7 @@ impl<'a> Interpolate<'a> {
         let places = self.timeline.made_after(place);
         let is_to_fill = next.change.is_finite() && !matches!(self.way, Way::Repeat);
         if is_to_fill && self.is_late(place) {
-            self.give_up(FallbackReason::DeadlineShort);
+            self.give_up(place, FallbackReason::DeadlineShort);
         }
         let mut between = Vec::new();
         if is_to_fill && !matches!(self.way, Way::Repeat) {
@@ -269,7 +270,7 @@ impl<'a> Interpolate<'a> {
                 Ok(between) => between,
                 Err(Failed::Network(error)) => {
                     tracing::warn!(%error, "interpolation failed; in the rest of the segment pictures stay");
-                    self.give_up(FallbackReason::ModelFailed);
+                    self.give_up(place, FallbackReason::ModelFailed);
                     Vec::new()
                 }
                 Err(Failed::Other(error)) => return Err(error),

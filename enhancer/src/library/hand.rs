@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Library, name};
+use crate::begun;
 use crate::demand::Wish;
 use crate::interpolate;
 use crate::interpolators::MiddleSession;
@@ -161,7 +162,7 @@ impl Hand {
 
 /// The place of the tier that `by` names; none for `plain`.
 fn place_of<'a>(by: &str, mut models: impl Iterator<Item = &'a Model>) -> Option<usize> {
-    let id = by.split_once('+').map_or(by, |(enlarged, _)| enlarged);
+    let id = begun::enlarged(by);
     models.position(|model| model.identity.id == id)
 }
 

@@ -1,6 +1,5 @@
 //! What the scheduler says to a segment in hand: by when its lane is to be free, and to pause while another is served.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,15 @@ pub(crate) struct Limit(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     resumed: Condvar,
-    has_cut: AtomicBool,
+}
+
+/// From which places of a segment on something is left out, for want of time or after a fault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cuts {
+    /// The network that enlarges.
+    pub(crate) network: Option<usize>,
+    /// Pictures between the source's.
+    pub(crate) between: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +30,9 @@ struct State {
     paused: Option<Instant>,
     /// How long it paused before.
     rested: Duration,
+    /// Where the same segment was cut before.
+    again: Cuts,
+    cuts: Cuts,
 }
 
 impl State {
@@ -53,14 +63,31 @@ impl Limit {
         self.state().at = at;
     }
 
-    /// Says that something is left out from here on, for want of time or after a fault: it would not come out alike a second time.
-    pub(crate) fn cut(&self) {
-        self.0.has_cut.store(true, Ordering::Relaxed);
+    /// No hurry, for a segment that is made again and is to come out as it did: cut where it was `cut`.
+    pub(crate) fn again(cut: Cuts) -> Self {
+        let limit = Self::default();
+        limit.state().again = cut;
+        limit
     }
 
-    /// Whether anything was left out.
-    pub(crate) fn has_cut(&self) -> bool {
-        self.0.has_cut.load(Ordering::Relaxed)
+    /// Where the segment was cut when it was made before.
+    pub(crate) fn cuts_before(&self) -> Cuts {
+        self.state().again
+    }
+
+    /// Says that the network is not used from this place on.
+    pub(crate) fn cut_network(&self, place: usize) {
+        self.state().cuts.network.get_or_insert(place);
+    }
+
+    /// Says that nothing is made between pictures from this place on.
+    pub(crate) fn cut_between(&self, place: usize) {
+        self.state().cuts.between.get_or_insert(place);
+    }
+
+    /// Where it was cut so far.
+    pub(crate) fn cuts(&self) -> Cuts {
+        self.state().cuts
     }
 
     /// Has the lane rest from the next picture on.

@@ -23,5 +23,5 @@ pub(crate) use board::{Board, Closing, Facts, Verdict};
 pub(crate) use choose::{Choice, Tier, Why};
 pub(crate) use cost::{Forecast, z_of};
 pub(crate) use costs::{Costs, PLAIN_SECONDS_PER_PIXEL};
-pub(crate) use limit::Limit;
+pub(crate) use limit::{Cuts, Limit};
 pub(crate) use queue::{Need, Offered, Standing};

@@ -301,7 +301,11 @@ impl Taken<'_> {
         if news.is_empty() {
             return Ok(());
         }
-        let made_by = self.sent.made_by.get_or_insert_with(|| piece.made_by.clone());
+        let made_by = self.sent.made_by.get_or_insert_default();
+        // Where it was cut short comes to be known with the bytes.
+        if !piece.made_by.is_empty() {
+            made_by.clone_from(&piece.made_by);
+        }
         pieces(news, made_by);
         // What was sent is what there is: nothing was held back before it.
         self.sent.bytes = Bytes::copy_from_slice(&self.whole);
