@@ -4,6 +4,10 @@
 //! more general and slower ways: with OpenVINO a sixth of the smallest network's time. Such a session is made where a shape has come so
 //! often that it pays, from the same bytes without the pixel shuffle (see [`phases`](super::graph::phases)) and, for windows, without edges
 //! ([`bare`](super::graph::bare)), and is used if it gives the same picture.
+//!
+//! The same but for the order of roundings, so that it must not depend on what was run before from which picture on it is used: a segment
+//! would come out differently where another worker makes it again. Each segment begins with the general session, and goes over to others
+//! by what comes in it, whether they are there already or not.
 
 use bytes::Bytes;
 use ort::session::Session;
@@ -36,8 +40,8 @@ impl Wanted {
     }
 }
 
-/// To make a session takes as long as a dozen pictures, and saves a sixth of each.
-const OFTEN: u32 = 48;
+/// To make a session takes as long as a dozen pictures, and saves a sixth of each; it is kept for the segments that follow.
+const OFTEN: u32 = 12;
 
 /// Sessions that are kept beside the general one: whole pictures, and windows; or streams of two sizes that take turns.
 const KEPT: usize = 3;
@@ -74,9 +78,11 @@ impl Form {
 /// Whatever sessions for single shapes a network has.
 pub(super) struct FixedShapes {
     maker: Option<Maker>,
-    /// Newest last.
+    /// Last used last.
     made: Vec<Fixed>,
     votes: Votes,
+    /// Of this segment.
+    in_use: Vec<Wanted>,
 }
 
 /// What sessions are made of.
@@ -111,13 +117,13 @@ impl FixedShapes {
             scale,
             is_bare: bare::bare(model, input.name()).is_some(),
         });
-        Self { maker, made: Vec::new(), votes: Votes::default() }
+        Self { maker, made: Vec::new(), votes: Votes::default(), in_use: Vec::new() }
     }
 
     /// None ever.
     #[cfg(test)]
     pub(super) fn none() -> Self {
-        Self { maker: None, made: Vec::new(), votes: Votes::default() }
+        Self { maker: None, made: Vec::new(), votes: Votes::default(), in_use: Vec::new() }
     }
 
     /// Whether those for windows will continue nothing (see [`bare`]).
@@ -125,14 +131,35 @@ impl FixedShapes {
         self.maker.as_ref().is_some_and(|maker| maker.is_bare)
     }
 
-    /// The session for `wanted`, if there is one.
+    /// Another segment begins.
+    pub(super) fn begin(&mut self) {
+        self.votes = Votes::default();
+        self.in_use.clear();
+    }
+
+    /// The session for `wanted`, if one is in use.
     pub(super) fn get(&mut self, wanted: &Wanted) -> Option<&mut Fixed> {
-        self.made.iter_mut().find(|fixed| fixed.wanted == *wanted)
+        let is_used = self.in_use.contains(wanted);
+        self.made.iter_mut().find(|fixed| is_used && fixed.wanted == *wanted)
     }
 
     /// Says that `wanted` is run. Gives whether it is to be given a session afterwards, see [`FixedShapes::make`].
     pub(super) fn count(&mut self, wanted: &Wanted) -> bool {
-        self.maker.is_some() && self.votes.count(wanted) && self.get(wanted).is_none()
+        if self.maker.is_none() || !self.votes.count(wanted) || self.get(wanted).is_some() {
+            return false;
+        }
+        let Some(place) = self.made.iter().position(|fixed| fixed.wanted == *wanted) else { return true };
+        // From the next run on, as if it had been made now.
+        let fixed = self.made.remove(place);
+        self.used(fixed);
+        false
+    }
+
+    fn used(&mut self, fixed: Fixed) {
+        if !self.in_use.contains(&fixed.wanted) {
+            self.in_use.push(fixed.wanted);
+        }
+        self.made.push(fixed);
     }
 
     /// Makes a session for `wanted`. The general one made `expected` of `input`.
@@ -141,9 +168,11 @@ impl FixedShapes {
         match maker.make(wanted, input, expected) {
             Ok(fixed) => {
                 if self.made.len() == KEPT {
-                    self.made.remove(0);
+                    let in_use = &self.in_use;
+                    let place = self.made.iter().position(|fixed| !in_use.contains(&fixed.wanted));
+                    self.made.remove(place.unwrap_or(0));
                 }
-                self.made.push(fixed);
+                self.used(fixed);
             }
             // The general one goes on.
             Err(error) => {

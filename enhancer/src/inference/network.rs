@@ -124,6 +124,14 @@ impl Network {
         }
     }
 
+    /// Another segment begins.
+    pub(crate) fn begin_segment(&mut self) {
+        match &mut self.runs {
+            Runs::Alone(runner) => runner.begin_segment(),
+            Runs::Shared(_) => {}
+        }
+    }
+
     /// Low pixels that a run of a window is larger than the window in each direction, with what is known around it; `None` where a part
     /// of a picture takes as long as all of it.
     pub(crate) fn surroundings(&self, halo: usize) -> Option<usize> {

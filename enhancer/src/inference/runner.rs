@@ -114,6 +114,14 @@ impl Runner {
         }
     }
 
+    /// Another segment begins: what is made of it does not depend on what was before.
+    pub(super) fn begin_segment(&mut self) {
+        match &mut self.tensors {
+            Tensors::Ordinary { fixed, .. } => fixed.begin(),
+            Tensors::Kept { .. } => {}
+        }
+    }
+
     /// Whether windows that are run often get a session that continues nothing.
     pub(super) fn makes_bare(&self) -> bool {
         matches!(&self.tensors, Tensors::Ordinary { fixed, .. } if fixed.are_bare())
@@ -131,8 +139,9 @@ impl Runner {
         let mut form = Form::general(wanted);
         let (value, lease) = match tensors {
             Tensors::Ordinary { inputs, fixed } => {
+                let is_used = fixed.get(wanted).is_some();
                 let is_due = fixed.count(wanted);
-                let session = match fixed.get(wanted) {
+                let session = match fixed.get(wanted).filter(|_| is_used) {
                     Some(fixed) => {
                         form = fixed.form;
                         &mut fixed.session

@@ -58,10 +58,14 @@ impl<'a> Luma<'a> {
     /// code values) from what was last made of them are not made again.
     pub(crate) fn new(
         network: &'a mut Network,
-        base: Option<Base<'a>>,
+        mut base: Option<Base<'a>>,
         memory: &'a mut Memory,
         still_limit: f64,
     ) -> Self {
+        network.begin_segment();
+        if let Some(base) = &mut base {
+            base.network.begin_segment();
+        }
         memory.kept.forget();
         memory.before.clear();
         memory.carry.forget();

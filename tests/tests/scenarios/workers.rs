@@ -314,7 +314,7 @@ async fn hurt_every_two_seconds_under_load() {
     let server_errors = metrics.sum("acuity_responses_total", &[("status", "5xx")]);
     eprintln!("{hurts} times; {all} segments served, {enhanced} of them enhanced");
     assert_eq!(server_errors, 0.0);
-    assert!(hurts >= 6 && all >= 4 && enhanced > 0, "{hurts} {all} {enhanced}\n{}", world.edge.events());
+    assert!(hurts >= 6 && all >= 2 && enhanced > 0, "{hurts} {all} {enhanced}\n{}", world.edge.events());
 }
 
 /// Asks for one segment after the other; each must be whole, and be either the source's or what its rendition promises. Gives how many
