@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Until the first sign of life: libraries are loaded, cards opened.
 const FIRST_SIGN: Duration = Duration::from_secs(60);
 
-/// Until the first worker has found out what runs networks: ten times what it takes on two busy cores.
+/// Until the first worker has found out what runs networks: it took two seconds and a half on two cores with eight busy loops beside it.
 const FIRST_WAY: Duration = Duration::from_secs(60);
 
 /// Until it is ready. TensorRT compiles networks for minutes.
