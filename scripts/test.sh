@@ -10,6 +10,8 @@ logs="$cache/log"
 mkdir -p "$logs"
 # failures are told by their message; the way into the runtime's inside is asked for when it is needed
 export RUST_BACKTRACE=${RUST_BACKTRACE:-0}
+# Scenarios wait more than they work: for playlists to end, for time limits, for a disk that hangs.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-3}
 
 # check NAME COMMAND...: one thing that holds or does not
 check() {
