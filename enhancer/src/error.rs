@@ -46,6 +46,9 @@ pub enum EnhanceError {
     /// The worker thread died on this segment (a bug; the segment's, not the process's, end).
     #[error("the worker was lost")]
     WorkerLost,
+    /// Of several worker processes none is ready in time.
+    #[error("no worker is ready")]
+    NoWorker,
 }
 
 impl EnhanceError {
@@ -63,6 +66,7 @@ impl EnhanceError {
             Self::Unsupported(why) => why.label(),
             Self::Codec { .. } => "codec_failed",
             Self::WorkerLost => "worker_lost",
+            Self::NoWorker => "no_worker",
         }
     }
 }

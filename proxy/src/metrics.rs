@@ -109,7 +109,7 @@ const REQUEST_BUCKETS: [f64; 13] =
 const AHEAD_OUTCOMES: [&str; 5] = ["made", "made_and_waited_for", "stored", "source_bytes", "given_up"];
 
 /// What the proxy adds to the enhancer's reasons for a fall-back.
-pub const OWN_FALLBACK_REASONS: [&str; 15] = [
+pub const OWN_FALLBACK_REASONS: [&str; 16] = [
     "queue_full",
     "made_room",
     "too_late",
@@ -119,6 +119,7 @@ pub const OWN_FALLBACK_REASONS: [&str; 15] = [
     "opens_mid_gop",
     "codec_failed",
     "worker_lost",
+    "no_worker",
     "key_unavailable",
     "key_unusable",
     "overloaded",

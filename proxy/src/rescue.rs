@@ -100,6 +100,8 @@ impl Trouble {
                 | EnhanceError::OpensMidGop
                 | EnhanceError::Codec { .. }
                 | EnhanceError::WorkerLost
+                // One for the plain scaler is no sooner ready.
+                | EnhanceError::NoWorker
                 | EnhanceError::ShuttingDown
                 | EnhanceError::Cancelled
                 | EnhanceError::Container(_)

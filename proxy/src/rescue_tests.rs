@@ -30,6 +30,7 @@ fn enhancers() -> Vec<(EnhanceError, Remedy, Remedy)> {
         (EnhanceError::OpensMidGop, Remedy::LeadIn, source),
         (EnhanceError::Codec { stage: "decode", message: String::new() }, Remedy::Plain, source),
         (EnhanceError::WorkerLost, Remedy::Plain, source),
+        (EnhanceError::NoWorker, source, source),
     ];
     errors.extend(Unsupported::ALL.map(|why| (EnhanceError::Unsupported(why), source, source)));
     errors

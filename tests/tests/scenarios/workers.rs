@@ -107,6 +107,26 @@ async fn a_worker_may_do_nothing_but_its_work() {
     player.get_ok(&segment_url(&media, 0), &[]).await.expect("and it does that");
 }
 
+/// It may come back, and is not given up before its limit; a viewer has less time.
+#[tokio::test]
+async fn a_worker_that_is_silent_costs_no_more_than_the_time_there_was() {
+    let settings = supervised().set("workers.spare", 0).set("workers.silence_limit", "\"60s\"");
+    let world = serve(&clips::vod_ts().await.unwrap(), settings).await;
+    let (player, _, media) = open_enhanced(&world).await;
+    hurt(workers(world.edge.process_id())[0], Hurt::Stop).unwrap();
+    let start = Instant::now();
+    let got = player.get_ok(&segment_url(&media, 0), &[]).await.unwrap();
+    assert!(
+        !is_made(&got) && start.elapsed() < SOON / 2,
+        "{:?} {:?}",
+        start.elapsed(),
+        got.header("cache-status")
+    );
+    let metrics = world.edge.metrics().await.unwrap();
+    assert!(metrics.sum("acuity_fallbacks_total", &[("reason", "no_worker")]) >= 1.0, "{}", metrics.text());
+    assert_eq!(exits(&metrics, "silent"), 0.0);
+}
+
 #[tokio::test]
 async fn a_killed_worker_is_nobodys_loss() {
     let clip = clips::vod_ts().await.unwrap();

@@ -5,15 +5,15 @@
 //! sent is the begin of nothing, and players are told so as with any transfer that breaks off.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use acuity_enhancer::{EnhanceError, EnhanceRequest, EnhancedSegment, Haste, Pieces};
+use acuity_enhancer::{EnhanceError, EnhanceRequest, EnhancedSegment, Haste, Pieces, Upscaler};
 use bytes::{Bytes, BytesMut};
 use opentelemetry::trace::SpanKind;
 use opentelemetry::{Context, KeyValue};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::sleep_until;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Streaming};
 
@@ -32,9 +32,12 @@ const ATTEMPTS: usize = 2;
 const ATTEMPTS_BEGUN: usize = 5;
 const PATIENCE_BEGUN: Duration = Duration::from_secs(15);
 
-/// How long a segment without a deadline, or one whose deadline is over, waits for a worker: a spare one needs no time at all, a start
-/// takes seconds, and a player that has come back has little in advance. The source's own bytes are better than a stall.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a segment without a deadline waits for a worker: a spare one needs no time at all, a start takes seconds. One with a deadline
+/// waits until then and no longer: the source's own bytes are better than a stall.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Between two looks at whether a segment is late and its worker silent.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A segment of more bytes is none: it would be four times what the largest source at the highest rate comes to.
 const OUTPUT_LIMIT: usize = 512 << 20;
@@ -47,6 +50,8 @@ enum Failure {
     Lost,
     /// It was made again, and it is not the same.
     Differs,
+    /// The deadline is over, and the worker gives no sign of life.
+    Quiet,
 }
 
 /// What has been sent on already.
@@ -84,9 +89,18 @@ impl Shared {
             if self.is_closed() {
                 return Err(EnhanceError::ShuttingDown);
             }
-            let soonest = Instant::now() + if has_begun { PATIENCE_BEGUN } else { SHORTEST_PATIENCE };
-            let give_up = request.wish().deadline.map_or(soonest, |deadline| deadline.max(soonest));
-            let Some(member) = self.pick(&request.spec, not, give_up).await else { break };
+            let now = Instant::now();
+            // Who comes meanwhile may need it sooner.
+            let give_up = || match request.wish().deadline {
+                deadline if has_begun => deadline.max(Some(now + PATIENCE_BEGUN)).unwrap_or(now),
+                Some(deadline) => deadline,
+                // The plain scaler is the second try already, and takes who is there.
+                None if request.spec.upscaler == Upscaler::Bicubic => now,
+                None => now + PATIENCE,
+            };
+            let Some(member) = self.pick(&request.spec, not, give_up, &raised).await else {
+                return Err(turned_away.unwrap_or(EnhanceError::NoWorker));
+            };
             // What another machine makes is sent when it is whole: ways break off, and what was begun has to go on.
             if member.far.is_some() {
                 pieces = None;
@@ -99,7 +113,7 @@ impl Shared {
             let outcome = match &asked {
                 Ok(_) => "made",
                 Err(Failure::Refused(_)) => "refused",
-                Err(Failure::Lost | Failure::Differs) => "lost",
+                Err(Failure::Lost | Failure::Differs | Failure::Quiet) => "lost",
             };
             if is_again {
                 self.instruments.again(outcome);
@@ -117,6 +131,7 @@ impl Shared {
                     }
                     turned_away = Some(why);
                 }
+                Err(Failure::Quiet) => return Err(EnhanceError::NoWorker),
                 Err(Failure::Differs) => {
                     let made_by = sent.made_by.as_deref();
                     let bytes = sent.bytes.len();
@@ -183,13 +198,16 @@ impl Shared {
         call.set_timeout(self.config.segment_timeout);
         trail::inject(call.metadata_mut());
         let mut client = member.client();
-        let mut taken = Taken { whole: BytesMut::new(), pieces, sent };
+        let has_begun = AtomicBool::new(!sent.bytes.is_empty());
+        let mut taken = Taken { whole: BytesMut::new(), pieces, sent, has_begun: &has_begun };
         let work = async {
             let replies = client.enhance(call).await.map_err(|status| failure(&status))?.into_inner();
             taken.take(replies).await
         };
         let too_long = sleep_until((Instant::now() + self.config.segment_timeout).into());
         tokio::pin!(work, too_long);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -202,6 +220,13 @@ impl Shared {
                         audience: wish.audience,
                     };
                     send(v1::EnhanceMessage { message: Some(v1::enhance_message::Message::Raise(raise)) });
+                }
+                _ = look.tick(), if request.demand.yields() => {
+                    let is_over = request.wish().deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                    // It may be about to be killed for it, but whoever asks has no time to see that.
+                    if is_over && member.is_quiet() && !has_begun.load(Ordering::Acquire) {
+                        return Err(Failure::Quiet);
+                    }
                 }
                 () = &mut too_long => {
                     member.is_stuck.notify_one();
@@ -236,6 +261,7 @@ fn ended(span: Option<&Context>, asked: &Result<EnhancedSegment, Failure>) {
         }
         Err(Failure::Refused(why)) => Some(why.label()),
         Err(Failure::Lost) => Some("worker_lost"),
+        Err(Failure::Quiet) => Some("no_worker"),
         Err(Failure::Differs) => Some("differs"),
     };
     trail::end(span, [], failed);
@@ -256,6 +282,8 @@ struct Taken<'a> {
     whole: BytesMut,
     pieces: &'a mut Option<Pieces>,
     sent: &'a mut Sent,
+    /// Whether some of it was sent on.
+    has_begun: &'a AtomicBool,
 }
 
 impl Taken<'_> {
@@ -307,6 +335,7 @@ impl Taken<'_> {
             made_by.clone_from(&piece.made_by);
         }
         pieces(news, made_by);
+        self.has_begun.store(true, Ordering::Release);
         // What was sent is what there is: nothing was held back before it.
         self.sent.bytes = Bytes::copy_from_slice(&self.whole);
         Ok(())
@@ -327,7 +356,8 @@ mod tests {
         let mut out: Option<Pieces> = Some(Box::new(move |piece: Bytes, _: &str| {
             taker.lock().unwrap().push_str(std::str::from_utf8(&piece).unwrap());
         }));
-        let mut taken = Taken { whole: BytesMut::new(), pieces: &mut out, sent };
+        let has_begun = AtomicBool::new(false);
+        let mut taken = Taken { whole: BytesMut::new(), pieces: &mut out, sent, has_begun: &has_begun };
         for (text, is_early) in pieces {
             let made_by = if *is_early { "model".to_owned() } else { String::new() };
             let piece = v1::Piece { data: Bytes::copy_from_slice(text.as_bytes()), made_by };

@@ -28,6 +28,8 @@ pub(crate) struct Member {
     /// Segments that it was ever asked for.
     pub(super) asked: AtomicU64,
     said: Mutex<Said>,
+    /// When it last said so.
+    heard_at: Mutex<Instant>,
     /// A segment takes it too long.
     pub(super) is_stuck: Notify,
     /// A worker on another machine: its address. Several edges share it, so that nothing is told it that would change it for others.
@@ -50,6 +52,9 @@ const AVOIDED_FOR: Duration = Duration::from_millis(500);
 
 /// Segments that are remembered when a worker is lost: far more than it has lanes.
 const SUSPECTS_LIMIT: usize = 256;
+
+/// Two signs of life that did not come, and some.
+const QUIET_AFTER: Duration = Duration::from_millis(500);
 
 impl Far {
     pub(super) fn new(address: SocketAddr, suspects: Arc<Mutex<Vec<u64>>>) -> Self {
@@ -155,6 +160,7 @@ impl Member {
             in_hand: AtomicU32::new(0),
             asked: AtomicU64::new(0),
             said: Mutex::default(),
+            heard_at: Mutex::new(Instant::now()),
             is_stuck: Notify::new(),
             far,
             end: OnceLock::new(),
@@ -213,8 +219,14 @@ impl Member {
         let own = self.in_hand.load(Ordering::Acquire);
         *said = Said { load, own, lanes, installs, offers };
         drop(said);
+        *lock(&self.heard_at) = Instant::now();
         self.is_ready.store(is_ready, Ordering::Release);
         before
+    }
+
+    /// Whether it has been silent for longer than one that is well ever is; whether it comes back is not known yet.
+    pub(super) fn is_quiet(&self) -> bool {
+        lock(&self.heard_at).elapsed() > QUIET_AFTER
     }
 
     /// It is being asked for a segment.

@@ -27,7 +27,7 @@ use acuity_enhancer::{
 use prometheus::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout_at;
+use tokio::time::sleep_until;
 
 use hurt::Hurt;
 use instruments::Instruments;
@@ -257,17 +257,28 @@ impl Shared {
         least(others().filter(has).collect()).or_else(|| least(others().collect()))
     }
 
-    /// As [`Shared::best`], waiting for one until `give_up`.
-    async fn pick(&self, spec: &RenditionSpec, not: Not, give_up: Instant) -> Option<Arc<Member>> {
+    /// As [`Shared::best`], waiting for one until `give_up`, which is asked again where the demand has `raised`.
+    async fn pick(
+        &self,
+        spec: &RenditionSpec,
+        not: Not,
+        give_up: impl Fn() -> Instant,
+        raised: &Notify,
+    ) -> Option<Arc<Member>> {
         let mut changes = self.changes.subscribe();
         loop {
             changes.borrow_and_update();
             if let Some(member) = self.best(Some(spec), not) {
                 return Some(member);
             }
-            if self.is_closed() || !matches!(timeout_at(give_up.into(), changes.changed()).await, Ok(Ok(())))
-            {
+            if self.is_closed() {
                 return None;
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return None },
+                // What has risen is told with the request.
+                () = raised.notified() => {}
+                () = sleep_until(give_up().into()) => return None,
             }
         }
     }

@@ -28,6 +28,7 @@ pub(crate) fn status(error: &EnhanceError) -> Status {
         EnhanceError::Unsupported(_) => Code::Unimplemented,
         EnhanceError::Codec { .. } => Code::Internal,
         EnhanceError::WorkerLost => Code::DataLoss,
+        EnhanceError::NoWorker => Code::Unavailable,
     };
     let mut facts = HashMap::new();
     match error {
@@ -63,6 +64,7 @@ pub(crate) fn refusal(status: &Status) -> Option<EnhanceError> {
         "source_unreadable" => EnhanceError::Unreadable(message()),
         "opens_mid_gop" => EnhanceError::OpensMidGop,
         "worker_lost" => EnhanceError::WorkerLost,
+        "no_worker" => EnhanceError::NoWorker,
         "codec_failed" => {
             let said = info.metadata.get("stage").map(String::as_str).unwrap_or_default();
             let stage = STAGES.into_iter().find(|stage| *stage == said).unwrap_or("codec");
@@ -89,6 +91,7 @@ mod tests {
             EnhanceError::Unreadable("the segment is empty".into()),
             EnhanceError::OpensMidGop,
             EnhanceError::WorkerLost,
+            EnhanceError::NoWorker,
             codec,
         ];
         all.extend(Unsupported::ALL.map(EnhanceError::Unsupported));
