@@ -127,10 +127,9 @@ impl EnhancerConfig {
         (cores / lanes.max(1)).clamp(1, 64)
     }
 
-    /// Encoder threads: as for inference, but x264 at 720p gains little and follows its bitrate cap worse beyond four.
-    pub(crate) fn encoder_threads_for(cores: usize, lanes: usize) -> usize {
-        (cores / lanes.max(1)).clamp(1, 4)
-    }
+    /// Encoder threads: with more, x264's rate control asks how far the other pictures have come, and the same pictures come out
+    /// differently each time. What one worker has begun another could not go on with, and no two nodes would serve the same bytes.
+    pub(crate) const ENCODER_THREADS: usize = 1;
 }
 
 impl Default for EnhancerConfig {
@@ -140,7 +139,7 @@ impl Default for EnhancerConfig {
         Self {
             lanes,
             inference_threads: Self::inference_threads_for(cores, lanes),
-            encoder_threads: Self::encoder_threads_for(cores, lanes),
+            encoder_threads: Self::ENCODER_THREADS,
             // Each entry holds a source segment (about 0.5 MB at 600 kbit/s); whoever is further back than this would
             // miss the deadline anyway.
             queue_limit: 32,
@@ -209,7 +208,7 @@ impl EnhancerConfig {
                 .unwrap_or_else(|| Self::inference_threads_for(cores, lanes)),
             encoder_threads: section
                 .integer_or_auto("encoder_threads", 1..=16)
-                .unwrap_or_else(|| Self::encoder_threads_for(cores, lanes)),
+                .unwrap_or(Self::ENCODER_THREADS),
             queue_limit: section.integer("queue_limit", default.queue_limit, 1..=4096),
             look_ahead: section.integer("look_ahead", default.look_ahead, 0..=16),
             preset: section.choice(
@@ -381,13 +380,10 @@ mod tests {
 
     #[test]
     fn lanes_and_threads_share_the_cores() {
-        for (cores, lanes, inference, encoder) in [(1, 1, 1, 1), (2, 1, 2, 2), (8, 4, 2, 2), (200, 64, 3, 3)]
-        {
+        for (cores, lanes, inference) in [(1, 1, 1), (2, 1, 2), (8, 4, 2), (200, 64, 3)] {
             assert_eq!(EnhancerConfig::lanes_for(cores), lanes);
             assert_eq!(EnhancerConfig::inference_threads_for(cores, lanes), inference);
-            assert_eq!(EnhancerConfig::encoder_threads_for(cores, lanes), encoder);
         }
-        assert_eq!(EnhancerConfig::encoder_threads_for(32, 1), 4);
     }
 
     #[test]

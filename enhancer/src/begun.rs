@@ -1,11 +1,20 @@
 //! What made the begin of a segment that has been sent, in a text that goes with its bytes: whoever makes it again has to make the same.
 //!
-//! `MODEL`, or `MODEL+INTERPOLATOR`, and where one of them was cut short `@N`, `@,N` or `@N,N` behind: the places from which on the first
-//! and the second were not used.
+//! `MODEL`, or `MODEL+INTERPOLATOR`; behind it `~` where the encoder takes the least effort; and where one of the two was cut short `@N`,
+//! `@,N` or `@N,N` behind: the places from which on the first and the second were not used.
 
+use crate::codec::Effort;
 use crate::schedule::Cuts;
 
-/// The text for what is made by `made_by` and was cut so far.
+/// What is made by `made_by` with an encoder of `effort`.
+pub(crate) fn with_effort(made_by: &str, effort: Effort) -> String {
+    match effort {
+        Effort::Full => made_by.to_owned(),
+        Effort::Least => format!("{made_by}~"),
+    }
+}
+
+/// The text for what is made by `made_by`, see [`with_effort`], and was cut so far.
 pub(crate) fn text(made_by: &str, cuts: Cuts) -> String {
     let place = |cut: Option<usize>| cut.map(|place| place.to_string()).unwrap_or_default();
     match cuts {
@@ -17,7 +26,16 @@ pub(crate) fn text(made_by: &str, cuts: Cuts) -> String {
 
 /// What enlarged: a model's id, or `plain`.
 pub(crate) fn enlarged(text: &str) -> &str {
-    text.split(['+', '@']).next().unwrap_or(text)
+    text.split(['+', '~', '@']).next().unwrap_or(text)
+}
+
+/// What the encoder did.
+pub(crate) fn effort(text: &str) -> Effort {
+    if text.split('@').next().is_some_and(|made_by| made_by.ends_with('~')) {
+        Effort::Least
+    } else {
+        Effort::Full
+    }
 }
 
 /// Where it was cut. Of what nobody here has written nothing is cut: it comes out differently, and that is noticed.
@@ -36,13 +54,16 @@ mod tests {
         let places = [None, Some(0), Some(37)];
         for (network, between) in places.into_iter().flat_map(|one| places.map(|other| (one, other))) {
             for made_by in ["generic-x2-s", "plain", "generic-x2-s+freedoom-i2-s"] {
-                let made = Cuts { network, between };
-                let text = text(made_by, made);
-                assert_eq!(cuts(&text), made, "{text}");
-                assert_eq!(enlarged(&text), made_by.split('+').next().unwrap_or_default(), "{text}");
+                for with in [Effort::Full, Effort::Least] {
+                    let made = Cuts { network, between };
+                    let text = text(&with_effort(made_by, with), made);
+                    assert_eq!((cuts(&text), effort(&text)), (made, with), "{text}");
+                    assert_eq!(enlarged(&text), made_by.split('+').next().unwrap_or_default(), "{text}");
+                }
             }
         }
         assert_eq!(text("generic-x2-s", Cuts { network: Some(37), between: None }), "generic-x2-s@37");
+        assert_eq!(text(&with_effort("plain", Effort::Least), Cuts::default()), "plain~");
         assert_eq!(cuts("generic-x2-s@far,-1"), Cuts::default());
     }
 }

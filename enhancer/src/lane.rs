@@ -109,14 +109,14 @@ impl Lane {
         };
         let Verdict { choice, why, limit, plain_seconds } =
             decide(&Facts { tiers: &tiers, plain, stopped, media_seconds });
-        // What is made again is made by the same, and nothing cuts it short but what did before: the first bytes of it have been sent.
-        let (choice, limit) = match &request.again_by {
-            Some(by) => (hand.made_by(by), Limit::again(begun::cuts(by))),
-            None => (choice, limit),
-        };
         // Plain for want of time: what the encoder would add to a scaler's picture is little, and somebody's network waits for the time.
         let is_hasty = choice == Choice::Plain && !tiers.is_empty();
         let effort = if is_hasty { Effort::Least } else { Effort::Full };
+        // What is made again is made by the same, and nothing cuts it short but what did before: the first bytes of it have been sent.
+        let (choice, limit, effort) = match &request.again_by {
+            Some(by) => (hand.made_by(by), Limit::again(begun::cuts(by)), begun::effort(by)),
+            None => (choice, limit, effort),
+        };
         let settings = EncoderSettings { effort, ..encoder_settings(request, video, &self.config) };
         if let Some((passed_over, _)) = hand.tiers.get(choice.next_better()).filter(|_| why == Why::Deadline)
         {
@@ -184,7 +184,7 @@ impl Lane {
                     },
                     outlet: Outlet::new(
                         pieces,
-                        made_by,
+                        begun::with_effort(&made_by, effort),
                         timeline.len(),
                         media_seconds,
                         self.config.stream_pace,

@@ -1,6 +1,8 @@
 //! Whole segments through the enhancer: real libraries, real clips, the shipped networks.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "enhance/again.rs"]
+mod again;
 #[path = "enhance/kit.rs"]
 mod kit;
 
