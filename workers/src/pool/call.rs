@@ -119,7 +119,10 @@ impl Shared {
                 self.instruments.again(outcome);
             }
             match asked {
-                Ok(made) => return Ok(made),
+                Ok(made) => {
+                    self.hurt.cleared(&request.segment);
+                    return Ok(made);
+                }
                 Err(Failure::Refused(why)) => {
                     let Some(far) = member.far.as_ref().filter(|_| turns_away(&why)) else { return Err(why) };
                     far.avoid();

@@ -1,7 +1,9 @@
 //! Segments that workers have died on. One that has ended two is given to no third: whoever can have an edge fetch it could keep all of
 //! its workers from working.
 //!
-//! With several segments in hand all are under suspicion, and innocent ones are made elsewhere; only twice by the same is no chance.
+//! With several segments in hand all are under suspicion, and innocent ones are made elsewhere, which clears them: only who ends a second
+//! one without having been made meanwhile is no chance. Else where workers end often for another reason, what is watched most would be
+//! shunned first.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -50,11 +52,21 @@ impl Hurt {
         self.by.insert(key, count + 1);
     }
 
+    /// A worker has made this segment.
+    pub(super) fn cleared(&self, segment: &[u8]) {
+        if self.are_any() {
+            self.by.invalidate(&self.key(segment));
+        }
+    }
+
     /// Whether it is not to be tried again.
     pub(super) fn is_shunned(&self, segment: &[u8]) -> bool {
-        // Mostly there are none, and then nothing is hashed. Entries are counted late, so that the list is asked for one.
+        self.are_any() && self.by.get(&self.key(segment)).is_some_and(|count| count >= LIMIT)
+    }
+
+    /// Mostly there are none, and then nothing is hashed. Entries are counted late, so that the list is asked for one.
+    fn are_any(&self) -> bool {
         self.by.iter().next().is_some()
-            && self.by.get(&self.hasher.hash_one(segment)).is_some_and(|count| count >= LIMIT)
     }
 }
 
@@ -72,5 +84,19 @@ mod tests {
         hurt.by(b"a");
         assert!(hurt.is_shunned(b"a"));
         assert!(!hurt.is_shunned(b"b"));
+    }
+
+    #[test]
+    fn who_was_made_meanwhile_begins_anew() {
+        let hurt = Hurt::default();
+        for _ in 0..3 {
+            hurt.by(b"a");
+            assert!(!hurt.is_shunned(b"a"));
+            hurt.cleared(b"a");
+        }
+        hurt.by(b"a");
+        hurt.cleared(b"b");
+        hurt.by(b"a");
+        assert!(hurt.is_shunned(b"a"));
     }
 }
