@@ -29,6 +29,17 @@ pub(crate) fn enlarged(text: &str) -> &str {
     text.split(['+', '~', '@']).next().unwrap_or(text)
 }
 
+/// What makes pictures between the source's: a model's id, `repeat` or `blend`; `None` where nothing does.
+pub(crate) fn interpolator(text: &str) -> Option<&str> {
+    made_by(text).split_once('+').map(|(_, between)| between)
+}
+
+/// The text without what only matters for making the same again: what [`crate::Report::made_by_what`] says of the whole.
+#[must_use]
+pub fn made_by(text: &str) -> &str {
+    text.split(['~', '@']).next().unwrap_or(text)
+}
+
 /// What the encoder did.
 pub(crate) fn effort(text: &str) -> Effort {
     if text.split('@').next().is_some_and(|made_by| made_by.ends_with('~')) {
@@ -53,12 +64,17 @@ mod tests {
     fn what_was_said_is_understood() {
         let places = [None, Some(0), Some(37)];
         for (network, between) in places.into_iter().flat_map(|one| places.map(|other| (one, other))) {
-            for made_by in ["generic-x2-s", "plain", "generic-x2-s+freedoom-i2-s"] {
+            for said in ["generic-x2-s", "plain", "generic-x2-s+freedoom-i2-s"] {
                 for with in [Effort::Full, Effort::Least] {
                     let made = Cuts { network, between };
-                    let text = text(&with_effort(made_by, with), made);
+                    let text = text(&with_effort(said, with), made);
                     assert_eq!((cuts(&text), effort(&text)), (made, with), "{text}");
-                    assert_eq!(enlarged(&text), made_by.split('+').next().unwrap_or_default(), "{text}");
+                    assert_eq!(enlarged(&text), said.split('+').next().unwrap_or_default(), "{text}");
+                    assert_eq!(
+                        (made_by(&text), interpolator(&text)),
+                        (said, said.split('+').nth(1)),
+                        "{text}"
+                    );
                 }
             }
         }

@@ -16,7 +16,7 @@
 //! which set serves which rendition; the [`library`] hands sessions to lanes. Whether a specialised model is worth using,
 //! [`compare`] finds out in idle moments.
 
-mod begun;
+pub mod begun;
 mod cards;
 mod codec;
 mod compare;

@@ -13,7 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::begun;
-use crate::schedule::{Cuts, Limit};
+use crate::schedule::Limit;
 
 /// Gets the pieces of a segment in order; together they are [`crate::EnhancedSegment::bytes`]. The text says what makes them: a model's
 /// id, or `plain`, and where that was cut short. Called from the enhancer's threads: must not block.
@@ -93,7 +93,7 @@ impl Outlet {
         // The last picture makes the whole, which is better sent as one: its length is known.
         self.done >= TELLING_PICTURES
             && self.done < self.pictures
-            && self.limit.cuts() == Cuts::default()
+            && self.limit.cuts() == self.limit.cuts_before()
             && self.started.elapsed().as_secs_f64() / self.done as f64 * left <= self.transfer_seconds
     }
 

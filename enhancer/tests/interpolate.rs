@@ -171,3 +171,22 @@ fn what_is_late_repeats_in_the_same_stream() {
     assert_eq!(sps.frame_rate.map(|(num, den)| num / den), Some(50), "the rate that is advertised");
     assert_eq!(spec.upscaler, Upscaler::Bicubic);
 }
+
+#[test]
+fn what_no_network_enlarges_is_made_again_by_the_one_that_interpolates() {
+    let source = Source::make("25", "mpegts");
+    let segment = &source.segments[1];
+    let spec = spec(&source, 1, kit::generic_between());
+    let made = enhance(request(&source, segment, &spec)).unwrap();
+    let by = made.report.made_by_what();
+    assert!(by.starts_with("plain+") && made.report.between.made > 0, "{by}: {:?}", made.report);
+    let again = |by: &str| {
+        let again_by = Some(by.to_owned());
+        enhance(EnhanceRequest { again_by, ..request(&source, segment, &spec) }).unwrap()
+    };
+    assert!(again(&by).bytes == made.bytes, "made again by {by}, it came out differently");
+    // It had no session when it was begun, and has one now.
+    let repeated = again("plain+repeat");
+    assert_eq!(repeated.report.between.made, 0);
+    assert_eq!(repeated.report.made_by_what(), "plain+repeat");
+}

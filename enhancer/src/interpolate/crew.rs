@@ -1,6 +1,7 @@
 //! Who makes a segment's pictures between the source's, and what that costs.
 
 use super::{Way, plain_recipe, recipe};
+use crate::begun;
 use crate::container::VideoTrack;
 use crate::interpolators::MiddleSession;
 use crate::library::Library;
@@ -82,13 +83,21 @@ impl Crew {
         }
     }
 
-    /// `choice`: of `tiers` that there were. Where it is none of them there is no time for this either.
+    /// `choice`: of `tiers` that there were. Where it is none of them there is no time for this either. What is made again goes by what
+    /// made it, and by nothing else.
     pub(crate) fn settle(self, request: &EnhanceRequest, choice: Choice, tiers: usize) -> Settled {
         let key = self.key();
-        let is_late = choice == Choice::Plain && tiers > 0 && self.session.is_some();
+        let again = request.again_by.as_deref().and_then(begun::interpolator);
+        let is_late = match (again, &self.session) {
+            (_, None) => false,
+            (Some(name), Some(session)) => session.model.entry.id != name,
+            (None, Some(_)) => choice == Choice::Plain && tiers > 0,
+        };
         let session = self.session.filter(|_| !is_late);
         let interpolation = request.spec.interpolation.as_ref();
         let way = match self.missing {
+            _ if again == Some("blend") => Way::Blend,
+            _ if again == Some("repeat") => Way::Repeat,
             // What is left when a set is gone and none stands in: what a playlist written now would name.
             Some(FallbackReason::ModelMissing) if session.is_none() && !is_late => Way::Blend,
             _ => Way::of(interpolation, session),

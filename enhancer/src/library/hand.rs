@@ -43,7 +43,8 @@ impl Library {
     pub(crate) fn hand(&self, request: &EnhanceRequest, queued: Instant) -> Option<Hand> {
         let now = Instant::now();
         let middle = self.middle(request, source_size(request));
-        let is_patient = request.wish().deadline.is_none() && now < queued + MIDDLE_PATIENCE;
+        let has_time = request.wish().deadline.is_none() || request.again_by.is_some();
+        let is_patient = has_time && now < queued + MIDDLE_PATIENCE;
         let waits = is_patient && matches!(middle, Some(Err(FallbackReason::DeadlineShort)));
         // Both are asked for at once, whichever is missing.
         let hand = self.tiers(request, queued, now);

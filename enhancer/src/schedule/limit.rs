@@ -85,9 +85,10 @@ impl Limit {
         self.state().cuts.between.get_or_insert(place);
     }
 
-    /// Where it was cut so far.
+    /// Where it was cut so far, or will be because it was before.
     pub(crate) fn cuts(&self) -> Cuts {
-        self.state().cuts
+        let State { cuts, again, .. } = *self.state();
+        Cuts { network: cuts.network.or(again.network), between: cuts.between.or(again.between) }
     }
 
     /// Has the lane rest from the next picture on.
@@ -138,5 +139,15 @@ mod tests {
         limit.resume(now + Duration::from_secs(2));
         assert!(lane.join().is_ok());
         assert!((limit.rested_seconds(now + Duration::from_secs(9)) - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_cut_before_is_said_before_it_is_cut_again() {
+        let before = Cuts { network: Some(15), between: None };
+        let limit = Limit::again(before);
+        assert_eq!(limit.cuts(), before);
+        limit.cut_between(7);
+        limit.cut_network(15);
+        assert_eq!(limit.cuts(), Cuts { network: Some(15), between: Some(7) });
     }
 }

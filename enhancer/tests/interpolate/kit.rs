@@ -52,6 +52,13 @@ pub(crate) fn generic() -> Upscaler {
     Upscaler::Model { cluster: "generic".into(), digest: set.digest() }
 }
 
+/// The network for any film.
+pub(crate) fn generic_between() -> Interpolator {
+    let sets = Catalogue::load(root().join("models/zoo")).unwrap().interpolators();
+    let set = sets.iter().find(|set| set.cluster() == "generic").unwrap();
+    Interpolator::Model { cluster: "generic".into(), digest: set.digest() }
+}
+
 /// The source's rate doubled, with a plain scaler.
 pub(crate) fn spec(source: &Source, scale: u32, by: Interpolator) -> RenditionSpec {
     RenditionSpec {

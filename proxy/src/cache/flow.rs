@@ -3,7 +3,7 @@
 //! One maker puts pieces in, any number of readers take them out, each at its own pace and from the beginning. Only the whole
 //! is ever cached; what breaks off midway breaks off for its readers too, so that none takes a part for the whole.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ pub struct Flow {
     pub fresh_for: Duration,
     /// Whether the origin forbids that other nodes get it.
     pub private: bool,
-    made_by: OnceLock<Arc<str>>,
+    made_by: Mutex<Option<Arc<str>>>,
     pieces: Mutex<Vec<Bytes>>,
     state: watch::Sender<State>,
 }
@@ -44,13 +44,18 @@ impl Flow {
     #[must_use]
     pub fn new(content_type: &'static str, fresh_for: Duration, private: bool) -> Arc<Self> {
         let (state, _) = watch::channel(State { pieces: 0, end: None });
-        let (made_by, pieces) = (OnceLock::new(), Mutex::default());
+        let (made_by, pieces) = (Mutex::default(), Mutex::default());
         Arc::new(Self { content_type, fresh_for, private, made_by, pieces, state })
     }
 
-    /// The next piece, made by a model (its id) or `plain`; gives whether it was the first. Never blocks.
+    /// The next piece, made by a model (its id) or `plain`, and what else has to be known to make the same again; gives whether it was the
+    /// first. Never blocks.
     pub fn push(&self, piece: Bytes, made_by: &str) -> bool {
-        self.made_by.get_or_init(|| made_by.into());
+        let mut said = self.said();
+        if said.as_deref() != Some(made_by) {
+            *said = Some(made_by.into());
+        }
+        drop(said);
         let count = {
             let mut pieces = self.pieces();
             pieces.push(piece);
@@ -60,10 +65,15 @@ impl Flow {
         count == 1
     }
 
-    /// What makes it: a model's id, or `plain`. `None` before the first piece.
+    /// What makes it, as the last piece has it. `None` before the first.
     #[must_use]
-    pub fn made_by(&self) -> Option<&Arc<str>> {
-        self.made_by.get()
+    pub fn made_by(&self) -> Option<Arc<str>> {
+        self.said().clone()
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        // It is replaced in one step.
+        self.made_by.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing more comes. The first end counts.
@@ -162,7 +172,13 @@ mod tests {
         assert!(flow.push(Bytes::from_static(b"one "), "m"));
         let midway = tokio::spawn(all(flow.reader()));
         tokio::task::yield_now().await;
-        assert!(!flow.push(Bytes::from_static(b"two"), "m"));
+        assert_eq!(flow.made_by().as_deref(), Some("m"));
+        assert!(!flow.push(Bytes::from_static(b"two"), "m@9"));
+        assert_eq!(
+            flow.made_by().as_deref(),
+            Some("m@9"),
+            "what goes on with it has to know where it was cut"
+        );
         flow.end(FlowEnd::Whole);
         flow.end(FlowEnd::Broken);
         for reader in [early, midway, tokio::spawn(all(flow.reader()))] {

@@ -104,7 +104,7 @@ pub(crate) struct Sent<'a> {
 impl Sent<'_> {
     /// What made it.
     pub(crate) fn made_by(&self) -> Option<Arc<str>> {
-        self.flow.as_ref()?.made_by().cloned()
+        self.flow.as_ref()?.made_by()
     }
 
     /// Whether anything has been.

@@ -263,23 +263,28 @@ async fn make(
     let mut making = std::pin::pin!(producer.make_here(wanted, viewer, &show));
     let mut made = None;
     let mut reader: Option<FlowReader> = None;
-    let mut has_begun = false;
+    let mut flowing: Option<Arc<Flow>> = None;
     loop {
         tokio::select! {
             biased;
             piece = next(&mut reader), if reader.is_some() => match piece {
-                Ok(piece) => answer.pieces(&piece).await?,
+                Ok(piece) => {
+                    if let Some(flow) = &flowing {
+                        answer.begin_with(flow).await?;
+                    }
+                    answer.pieces(&piece).await?;
+                }
                 Err(FlowEnd::Whole) => reader = None,
                 // What was sent is the begin of nothing.
                 Err(FlowEnd::Broken) => return Err(Gone),
             },
-            Some(flow) = flows.recv(), if !has_begun => {
+            Some(flow) = flows.recv(), if flowing.is_none() => {
                 if flow.private {
                     return Ok(Err(Refusal::Private));
                 }
-                has_begun = true;
                 answer.begin_with(&flow).await?;
                 reader = Some(flow.reader());
+                flowing = Some(flow);
             }
             done = &mut making, if made.is_none() => made = Some(done),
             () = sleep(beat) => answer.frame(Kind::Working, b"").await?,
@@ -290,7 +295,7 @@ async fn make(
         match made.take() {
             Some(Ok((Product::Whole(object), _))) => return Ok(Ok(object)),
             Some(Ok((Product::Flowing(_), _))) => return Ok(Err(Refusal::Trouble)),
-            Some(Err(_)) if has_begun => return Err(Gone),
+            Some(Err(_)) if flowing.is_some() => return Err(Gone),
             Some(Err(trouble)) if matches!(*trouble, Trouble::Private) => return Ok(Err(Refusal::Private)),
             Some(Err(_)) => return Ok(Err(Refusal::Trouble)),
             None => {}
@@ -335,6 +340,8 @@ struct Answer<'a> {
     binding: Binding,
     /// Bytes of the object so far.
     sent: usize,
+    /// What was last said to make them.
+    said: Option<Arc<str>>,
 }
 
 impl<'a> Answer<'a> {
@@ -343,7 +350,7 @@ impl<'a> Answer<'a> {
         let mut header = ResponseHeader::build(StatusCode::OK, Some(1))?;
         header.insert_header(TRANSFER_ENCODING, "chunked")?;
         http.write_response_header(Box::new(header)).await?;
-        Ok(Self { http, binding, sent: 0 })
+        Ok(Self { http, binding, sent: 0, said: None })
     }
 
     async fn frame(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Gone> {
@@ -352,12 +359,18 @@ impl<'a> Answer<'a> {
         Ok(())
     }
 
+    /// What is coming; again where a network has been cut short since, which whoever goes on with it has to know.
     async fn begin_with(&mut self, flow: &Flow) -> Result<(), Gone> {
+        let made_by = flow.made_by();
+        if self.said.is_some() && self.said == made_by {
+            return Ok(());
+        }
         let begin = Begin {
             content_type: flow.content_type.to_owned(),
             fresh_for_ms: u64::try_from(flow.fresh_for.as_millis()).unwrap_or(u64::MAX),
-            made_by: flow.made_by().map(|made_by| made_by.to_string()).unwrap_or_default(),
+            made_by: made_by.as_deref().unwrap_or_default().to_owned(),
         };
+        self.said = made_by;
         self.frame(Kind::Begin, &serde_json::to_vec(&begin)?).await
     }
 

@@ -6,7 +6,7 @@
 //! | kind | payload | |
 //! |---|---|---|
 //! | `w` | | still at it |
-//! | `b` | JSON ([`Begin`]) | an object that is being made comes; what follows may be handed on as it comes |
+//! | `b` | JSON ([`Begin`]) | an object that is being made comes; what follows may be handed on as it comes. Again where what makes it has been cut short |
 //! | `p` | bytes | a piece of it |
 //! | `h` | the head of an object as the [depot](crate::cache::depot) writes it | all pieces were there; sums of the whole |
 //! | `e` | JSON ([`End`]) | it is over, and all is well |

@@ -164,7 +164,17 @@ impl Shared {
             {
                 return Err(trouble);
             }
-            Err(trouble) => return self.give_up(job, &source, &trouble, Kind::Segment),
+            Err(trouble) => {
+                // What was to be improved is better than the source, and is so until it is tried again.
+                let better = self.store.get(&job.wanted.key).filter(|there| &*there.made_by != SOURCE);
+                if let Some(there) = better.filter(|_| matches!(job.reason, Reason::Improve)) {
+                    self.metrics.fell_back(job.wanted, trouble.label());
+                    let object = Arc::new(there.confirmed_again(there.fresh_for));
+                    job.making.keep(|| self.store.put(job.wanted.key, Arc::clone(&object)));
+                    return Ok((object, Outcome::Revalidated));
+                }
+                return self.give_up(job, &source, &trouble, Kind::Segment);
+            }
         };
         let report = enhanced.report;
         if let Some(reason) = report.fallback {

@@ -20,6 +20,7 @@ pub mod range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use acuity_enhancer::begun;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG,
@@ -114,10 +115,11 @@ pub fn flowing(request: &HeaderMap, flow: &Arc<Flow>, outcome: Outcome) -> Answe
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_CONTROL, value(&format!("public, max-age={seconds}")));
     headers.insert(AGE, HeaderValue::from_static("0"));
-    let detail = flow.made_by().map(|made_by| &**made_by);
-    CacheStatus { outcome, ttl_seconds: Some(seconds), detail }.append_to(headers);
+    // Where it was cut short is for who makes it again.
+    let made_by: Option<Arc<str>> = flow.made_by().map(|said| begun::made_by(&said).into());
+    CacheStatus { outcome, ttl_seconds: Some(seconds), detail: made_by.as_deref() }.append_to(headers);
     cors::allow(request, headers);
-    answer.made_by = flow.made_by().cloned();
+    answer.made_by = made_by;
     answer.flow = Some(flow.reader());
     answer
 }

@@ -93,13 +93,16 @@ impl Shared {
             // Who comes meanwhile may need it sooner.
             let give_up = || match request.wish().deadline {
                 deadline if has_begun => deadline.max(Some(now + PATIENCE_BEGUN)).unwrap_or(now),
+                // Nothing else can be given, or another node has begun to send it.
+                Some(deadline) if !request.demand.yields() => deadline.max(now + PATIENCE_BEGUN),
                 Some(deadline) => deadline,
-                // The plain scaler is the second try already, and takes who is there.
-                None if request.spec.upscaler == Upscaler::Bicubic => now,
+                // As a second try, after a network that came to nothing, the plain scaler takes who is there.
+                None if request.spec.upscaler == Upscaler::Bicubic && request.demand.yields() => now,
                 None => now + PATIENCE,
             };
             let Some(member) = self.pick(&request.spec, not, give_up, &raised).await else {
-                return Err(turned_away.unwrap_or(EnhanceError::NoWorker));
+                let none = if self.is_closed() { EnhanceError::ShuttingDown } else { EnhanceError::NoWorker };
+                return Err(turned_away.unwrap_or(none));
             };
             // What another machine makes is sent when it is whole: ways break off, and what was begun has to go on.
             if member.far.is_some() {
@@ -134,7 +137,12 @@ impl Shared {
                     }
                     turned_away = Some(why);
                 }
-                Err(Failure::Quiet) => return Err(EnhanceError::NoWorker),
+                Err(Failure::Quiet) => {
+                    if let Some(far) = &member.far {
+                        far.avoid();
+                    }
+                    return Err(EnhanceError::NoWorker);
+                }
                 Err(Failure::Differs) => {
                     let made_by = sent.made_by.as_deref();
                     let bytes = sent.bytes.len();

@@ -28,8 +28,8 @@ pub(crate) struct Member {
     /// Segments that it was ever asked for.
     pub(super) asked: AtomicU64,
     said: Mutex<Said>,
-    /// When it last said so.
-    heard_at: Mutex<Instant>,
+    /// For how long it has said nothing, in milliseconds, as whoever watches it counts.
+    silent_ms: AtomicU32,
     /// A segment takes it too long.
     pub(super) is_stuck: Notify,
     /// A worker on another machine: its address. Several edges share it, so that nothing is told it that would change it for others.
@@ -160,7 +160,7 @@ impl Member {
             in_hand: AtomicU32::new(0),
             asked: AtomicU64::new(0),
             said: Mutex::default(),
-            heard_at: Mutex::new(Instant::now()),
+            silent_ms: AtomicU32::new(0),
             is_stuck: Notify::new(),
             far,
             end: OnceLock::new(),
@@ -219,14 +219,19 @@ impl Member {
         let own = self.in_hand.load(Ordering::Acquire);
         *said = Said { load, own, lanes, installs, offers };
         drop(said);
-        *lock(&self.heard_at) = Instant::now();
+        self.silent_ms.store(0, Ordering::Release);
         self.is_ready.store(is_ready, Ordering::Release);
         before
     }
 
+    /// It has said nothing for so long.
+    pub(super) fn is_silent_for(&self, silence: Duration) {
+        self.silent_ms.store(u32::try_from(silence.as_millis()).unwrap_or(u32::MAX), Ordering::Release);
+    }
+
     /// Whether it has been silent for longer than one that is well ever is; whether it comes back is not known yet.
     pub(super) fn is_quiet(&self) -> bool {
-        lock(&self.heard_at).elapsed() > QUIET_AFTER
+        Duration::from_millis(self.silent_ms.load(Ordering::Acquire).into()) > QUIET_AFTER
     }
 
     /// It is being asked for a segment.

@@ -249,7 +249,12 @@ impl Shared {
             let count = members.len().max(1);
             let rank = |(at, member): &(usize, &Arc<Member>)| {
                 let is_far = member.far.is_some();
-                (member.is_avoided(), load(member), is_far, if is_far { (at + turn) % count } else { 0 })
+                (
+                    member.is_avoided() || member.is_quiet(),
+                    load(member),
+                    is_far,
+                    if is_far { (at + turn) % count } else { 0 },
+                )
             };
             members.into_iter().enumerate().min_by_key(rank).map(|(_, member)| Arc::clone(member))
         };

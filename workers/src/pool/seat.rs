@@ -157,6 +157,7 @@ async fn watch(shared: &Arc<Shared>, place: usize, member: &Arc<Member>, process
             _ = tick.tick() => {
                 (silent_ticks, ticks) = (silent_ticks + 1, ticks.wrapping_add(1));
                 let patience = if is_known { limits.silence_limit } else { FIRST_SIGN };
+                member.is_silent_for(TICK * silent_ticks);
                 if TICK * silent_ticks > patience {
                     break if was_ready { End::Silent } else { End::NotReady };
                 }

@@ -86,6 +86,7 @@ struct Shared {
 type Queues = (mpsc::Receiver<Task>, mpsc::Receiver<ObjectKey>);
 
 /// What was found.
+#[derive(Debug)]
 pub enum Lookup {
     /// The object.
     Found(Box<Object>),

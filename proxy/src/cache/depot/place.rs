@@ -133,9 +133,14 @@ impl Place {
         }
     }
 
-    /// Names of the purges that are remembered here.
+    /// Names of the purges that are remembered here, as they were at one moment.
     pub(super) async fn purges(&self) -> Result<Vec<String>, PlaceError> {
         let (store, folder) = self.purges_at().await?;
+        if let Kind::Disk(disk) = &self.kind {
+            let folder = disk.root.join(PURGES);
+            let names = tokio::task::spawn_blocking(move || names_in(&folder)).await;
+            return names.map_err(|error| PlaceError::Failed(error.to_string()))?;
+        }
         let listing = store.list(Some(&folder)).take(PURGES_LISTED + 1);
         let names = listing.try_filter_map(async |meta| Ok(meta.location.filename().map(str::to_owned)));
         match names.try_collect::<Vec<_>>().await.map_err(failure) {
@@ -222,6 +227,25 @@ impl Disk {
         let opened = opened.map_err(|error| error.to_string()).flatten().map_err(PlaceError::Failed)?;
         Ok(self.opened.get_or_init(|| opened))
     }
+}
+
+/// Names of files. A listing through the store looks at each file as well and leaves out those that are gone by then: of a record that
+/// another node puts in the place of one before it, it sees neither.
+fn names_in(folder: &Path) -> Result<Vec<String>, PlaceError> {
+    let failed = |error: std::io::Error| PlaceError::Failed(error.to_string());
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        // What is no text is none of ours.
+        names.extend(entry.map_err(failed)?.file_name().into_string().ok());
+        if names.len() > PURGES_LISTED {
+            return Err(PlaceError::Failed(format!("more than {PURGES_LISTED} purges")));
+        }
+    }
+    Ok(names)
 }
 
 /// The directory as a store, if it can be one.

@@ -354,7 +354,8 @@ async fn purges_are_known_while_others_tidy_them_up() {
     });
     for _ in 0..200 {
         let (depot, _) = open(folder.path(), 64 << 20, "");
-        assert!(matches!(depot.get(&key(1)).await, Lookup::Unusable));
+        let found = depot.get(&key(1)).await;
+        assert!(matches!(found, Lookup::Unusable), "{found:?}");
     }
     is_over.store(true, Ordering::Relaxed);
     others.join().unwrap();

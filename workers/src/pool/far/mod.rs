@@ -359,6 +359,7 @@ async fn watch_over(
             }
             _ = tick.tick() => {
                 silent_ticks += 1;
+                member.is_silent_for(TICK * silent_ticks);
                 let patience = if is_met { shared.config.silence_limit } else { FIRST_SIGN };
                 if TICK * silent_ticks > patience {
                     break How::Silent;
