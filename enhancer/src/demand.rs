@@ -42,7 +42,7 @@ struct Asked {
 pub struct Wish {
     /// Who waits.
     pub priority: Priority,
-    /// The nearest that anybody named.
+    /// The nearest that any viewer named; before one comes, the one that the request began with.
     pub deadline: Option<Instant>,
     /// What the last player is about.
     pub haste: Haste,
@@ -103,6 +103,9 @@ impl Demand {
     /// What is wanted now of a request that began with `priority` and `deadline`.
     pub(crate) fn wish(&self, priority: Priority, deadline: Option<Instant>) -> Wish {
         let asked = *self.asked();
+        // By when somebody would come was a guess, and who has come says how long he can wait.
+        let guessed = asked.by_viewer && priority == Priority::Ahead;
+        let deadline = deadline.filter(|_| !guessed);
         Wish {
             priority: if asked.by_viewer { Priority::Viewer } else { priority },
             deadline: [asked.deadline, deadline].into_iter().flatten().min(),
@@ -129,5 +132,7 @@ mod tests {
             Wish { priority: Priority::Viewer, deadline: at(5), haste: Haste::Steady, audience: 4 };
         assert_eq!(demand.wish(Priority::Ahead, at(9)), expected);
         assert_eq!(demand.wish(Priority::Ahead, None).deadline, at(5));
+        assert_eq!(demand.wish(Priority::Ahead, at(3)).deadline, at(5), "it was guessed");
+        assert_eq!(demand.wish(Priority::Viewer, at(3)).deadline, at(3), "another viewer waits");
     }
 }

@@ -51,7 +51,7 @@ pub fn carry(text: &str, prefix: &str, here: &str, target: &dyn Fn(&str) -> Opti
                     .iter()
                     .filter_map(|&name| {
                         let uri = leads(attributes.get(name)?, &variables)?;
-                        Some(Change::Set(name, format!("\"{uri}\"")))
+                        Some(Change::Set(name, uri::quoted(&uri)))
                     })
                     .collect();
                 if !changes.is_empty() {

@@ -131,6 +131,11 @@ pub fn as_reference(edge_path: &str) -> Cow<'_, str> {
     if edge_path.starts_with("//") { Cow::Owned(format!("/.{edge_path}")) } else { Cow::Borrowed(edge_path) }
 }
 
+/// A URI as the value of an attribute: in quotes. One that was written without them may have a quote in it, which would end the value.
+pub fn quoted(uri: &str) -> String {
+    format!("\"{}\"", uri.replace('"', "%22"))
+}
+
 /// Path and query of a URL, without fragment.
 pub fn path_and_query_of(url: &Url) -> String {
     match url.query() {

@@ -18,6 +18,7 @@ pub mod origin;
 pub mod packets;
 pub mod player;
 pub mod pool;
+pub mod ports;
 pub mod processes;
 pub mod psnr;
 pub mod region;

@@ -10,7 +10,8 @@ use crate::Result;
 use crate::certificates::{Authority, For, Signed};
 use crate::metrics::Metrics;
 use crate::player::Player;
-use crate::world::{WorldBuilder, binary, free_ports, repository, runtime_library};
+use crate::ports;
+use crate::world::{WorldBuilder, binary, repository, runtime_library};
 
 /// How long a worker may take until it takes segments.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -101,8 +102,7 @@ impl Pool {
     }
 
     async fn start_with(&self, (more, listen_more): (&str, &str), shows: &Signed) -> Result<RemoteWorker> {
-        let (listen, admin) = free_ports()?;
-        let address: SocketAddr = listen.parse()?;
+        let [address, admin] = ports::free()?;
         let config = self.folder.path().join(format!("worker-{}.toml", address.port()));
         let library = runtime_library().map(|library| format!("enhancer.runtime_library = {library:?}\n"));
         let text = format!(

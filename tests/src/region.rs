@@ -1,6 +1,6 @@
 //! A region: several edges that know each other, before one origin. Each is reached by the others over a [`Wire`] of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 
 use futures::future::join_all;
@@ -10,6 +10,7 @@ use crate::Result;
 use crate::metrics::Metrics;
 use crate::origin::Origin;
 use crate::player::{Media, Multivariant, Player};
+use crate::ports;
 use crate::wire::Wire;
 use crate::world::{Edge, WorldBuilder};
 
@@ -46,7 +47,7 @@ impl Region {
         }
         let members: Vec<SocketAddr> = wires.iter().map(Wire::address).collect();
         let names = format!("{:?}", members.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let listens = free_addresses(count)?;
+        let listens = ports::free_many(count)?;
         for (wire, listen) in wires.iter().zip(&listens) {
             wire.leads_to(*listen);
         }
@@ -132,11 +133,4 @@ impl Region {
         let events = self.nodes.iter().enumerate();
         events.map(|(at, edge)| format!("--- {at}\n{}", edge.events())).collect()
     }
-}
-
-/// Addresses that were free a moment ago, and differ.
-fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
-    let sockets: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
-    Ok(sockets.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?)
 }

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::Result;
 use crate::metrics::Metrics;
 use crate::origin::Origin;
 use crate::player::{Multivariant, Player};
+use crate::ports;
 
 /// How long the edge may take until it is ready, models loaded and warmed; a loaded two-core machine needs a few.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -66,6 +67,7 @@ impl WorldBuilder {
     /// Sets a key of the configuration, such as `enhancer.look_ahead`, to a TOML value.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.retain(|(known, _)| known != key);
         self.settings.push((key.to_owned(), value.to_string()));
         self
     }
@@ -73,6 +75,7 @@ impl WorldBuilder {
     /// Sets a key of the one route, such as `withhold`, to a TOML value.
     #[must_use]
     pub fn route(mut self, key: &str, value: impl ToString) -> Self {
+        self.route.retain(|(known, _)| known != key);
         self.route.push((key.to_owned(), value.to_string()));
         self
     }
@@ -187,14 +190,14 @@ impl WorldBuilder {
         let folder = tempfile::Builder::new().prefix("acuity-edge-").tempdir()?;
         let config = folder.path().join("acuity.toml");
         std::fs::write(&config, self.config_for(origin_base))?;
-        let (listen, admin) = match self.addresses {
-            Some((players, operators)) => (players.to_string(), operators.to_string()),
-            None => free_ports()?,
+        let [listen, admin] = match self.addresses {
+            Some((players, operators)) => [players, operators],
+            None => ports::free()?,
         };
         let child = self
             .program()?
             .arg("serve")
-            .args(["--listen", &listen, "--admin", &admin, "--config"])
+            .args(["--listen", &listen.to_string(), "--admin", &admin.to_string(), "--config"])
             .arg(&config)
             .current_dir(repository())
             .stdin(Stdio::null())
@@ -367,10 +370,4 @@ pub(crate) fn runtime_library() -> Option<PathBuf> {
     named.or_else(|| {
         Some(repository().join(".acuity/onnxruntime/libonnxruntime.so")).filter(|file| file.exists())
     })
-}
-
-/// Two addresses that were free a moment ago, and differ.
-pub(crate) fn free_ports() -> Result<(String, String)> {
-    let (one, other) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-    Ok((one.local_addr()?.to_string(), other.local_addr()?.to_string()))
 }

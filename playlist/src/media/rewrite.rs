@@ -55,7 +55,7 @@ impl MediaPlaylist {
                 continue;
             };
             if !same_path(&led, path) && !same_path(&led, &format!("{prefix}{path}")) {
-                let quoted = format!("\"{}\"", uri::as_reference(path));
+                let quoted = uri::quoted(&uri::as_reference(path));
                 if let Some(text) = self.with_attributes(key.line, &[Change::Set("URI", quoted)]) {
                     edits.replace(key.line, text);
                 }
@@ -68,7 +68,7 @@ impl MediaPlaylist {
         let place = Place { written: &map.uri, substituted: map.substituted.as_deref(), target: &map.target };
         let mut changes = Vec::new();
         if let Some(uri) = place.enhanced(prefix, here, map.byte_range) {
-            changes.push(Change::Set("URI", format!("\"{uri}\"")));
+            changes.push(Change::Set("URI", uri::quoted(&uri)));
         }
         if map.byte_range.is_some() && map.target.edge().is_some() {
             changes.push(Change::Drop("BYTERANGE"));

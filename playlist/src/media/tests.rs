@@ -201,6 +201,8 @@ fn lines_become_what_they_must() {
         ("#EXT-X-BITRATE:900", None),
         ("#EXT-X-MAP:URI=\"i.mp4\"", same("#EXT-X-MAP:URI=\"i.mp4\"")),
         ("#EXT-X-MAP:URI=\"i.mp4\",BYTERANGE=\"9@1\"", same("#EXT-X-MAP:URI=\"i.mp4?~acuity-range=9@1\"")),
+        // A quote in a value that has none around it is part of the URI.
+        ("#EXT-X-MAP:URI=i\",BYTERANGE=\"9@1\"", same("#EXT-X-MAP:URI=\"i%22?~acuity-range=9@1\"")),
         (
             "#EXT-X-MAP: X=1, BYTERANGE=\"9\",URI=\"https://o.example/base/i.mp4\",Y=\"a,b\"",
             Some(format!("#EXT-X-MAP:X=1, URI=\"{prefix}/live/i.mp4?~acuity-range=9@0\",Y=\"a,b\"\n")),

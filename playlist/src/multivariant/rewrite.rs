@@ -19,6 +19,7 @@
 use super::{Multivariant, Resolution, Variant, is_video};
 use crate::attributes::{Attributes, Change, edit};
 use crate::lines::{Content, Edits};
+use crate::uri;
 
 /// An enhanced variant to write in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Multivariant {
             if !place.attribute {
                 edits.replace(place.line, place.mapped.clone());
             } else if let Content::Tag { name, value: Some(value) } = self.lines.content(place.line) {
-                let changed = edit(value, &[Change::Set("URI", format!("\"{}\"", place.mapped))]);
+                let changed = edit(value, &[Change::Set("URI", uri::quoted(&place.mapped))]);
                 edits.replace(place.line, format!("#{name}:{changed}"));
             }
         }

@@ -30,9 +30,11 @@ pub(crate) fn patient() -> WorldBuilder {
     one_rendition().set("enhancer.deadline.startup_fraction", 10.0)
 }
 
-/// The time limit is generous, because the machine may be busy; scenarios about it set their own.
+/// Enlarged plainly, and with a generous time limit, because the machine may be busy: a segment for which its network had no time is not
+/// kept. Scenarios about the limit set their own.
 fn on_disk(path: &Path) -> WorldBuilder {
-    patient().set("cache.disk.path", format!("{path:?}")).set("cache.disk.read_timeout", "\"5s\"")
+    let plain = patient().route("cluster", "\"plain\"");
+    plain.set("cache.disk.path", format!("{path:?}")).set("cache.disk.read_timeout", "\"5s\"")
 }
 
 /// All of a stream's segments, as the player got them; each must be a 200.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use acuity_tests::clips::{self, Clip};
+use acuity_tests::clips::{self, Clip, Packaging, Recipe, Sound};
 use acuity_tests::metrics::Metrics;
 use acuity_tests::onnx::{brighter_of_two, mean_of_two};
 use acuity_tests::player::{Media, Multivariant, Player};
@@ -157,10 +157,19 @@ async fn without_the_guard_nobody_asks_for_the_high_rendition() {
     assert_eq!(metrics.sum("acuity_guard_checks_total", &[]), 0.0);
 }
 
-/// A stream of the cluster `game` at twice its rate, checked as often as possible.
+/// A stream of the cluster `game` at twice its rate, checked as often as possible. It is as small as can be: no tier that is slower than the
+/// film is used, and nothing can be said of what is not used.
 async fn doubled(zoo: &Zoo) -> World {
+    let recipe = Recipe {
+        packaging: Packaging::Ts,
+        sound: Sound::Muxed,
+        variants: &[(160, 90, 100), (320, 180, 250)],
+        segments: 3,
+        segment_s: 2,
+        fps: 25,
+    };
     let world = at_leisure()
-        .route("max_source_lines", 200)
+        .route("max_source_lines", 100)
         .route("frame_rate", "{ factor = 2 }")
         .set("models.directory", zoo.setting())
         .set("models.watch_interval", "\"100ms\"")
@@ -168,7 +177,7 @@ async fn doubled(zoo: &Zoo) -> World {
         .set("cache.vod_playlist_ttl", "\"0s\"")
         .set("guard.rate", 1.0)
         .set("guard.at_least", 2);
-    serve_as(&clips::vod_ts().await.unwrap(), "game", world).await
+    serve_as(&clips::make(recipe).await.unwrap(), "game", world).await
 }
 
 /// The playlist of the rendition that one set makes twice as fast, as large as its source or `scale` times.
@@ -240,7 +249,7 @@ async fn an_interpolator_that_loses_is_stopped() {
     let events = world.edge.events();
     assert!(events.contains("a specialised model loses") && events.contains("interpolate"), "{events}");
     let seen = world.origin.seen();
-    let checks_fetch = |path: &str| path.contains("/360p/") && path.ends_with(".ts");
+    let checks_fetch = |path: &str| path.contains("/180p/") && path.ends_with(".ts");
     let high: Vec<_> = seen.iter().filter(|seen| checks_fetch(&seen.path)).collect();
     assert!(high.is_empty(), "nothing is asked of the origin for it: {high:?}");
 

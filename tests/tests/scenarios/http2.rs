@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use acuity_tests::certificates::self_signed;
 use acuity_tests::player::Player;
+use acuity_tests::ports;
 use acuity_tests::processes::resident_kib;
 use acuity_tests::world::World;
 use tempfile::TempDir;
@@ -57,7 +58,7 @@ async fn secure() -> Secure {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     self_signed(&certificate, &key, "DNS:localhost").unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free::<1>().unwrap()[0].port();
     let told = one_rendition()
         .set("server.tls.listen", format!("\"127.0.0.1:{port}\""))
         .set("server.tls.certificate", format!("{certificate:?}"))

@@ -126,16 +126,23 @@ async fn what_is_made_elsewhere_comes_as_it_is_made() {
     let region = region(&clip, &nodes().route("cluster", "\"plain\"")).await;
     let medias = open(&region).await;
     let mut flowed = 0;
-    for index in 0..3 {
+    // Who owns what goes by chance, and on a busy machine the end may be there before anybody has looked at the begin.
+    for turn in 0..30 {
+        let (index, at) = (turn % 3, (turn + 1 + turn / 3) % 3);
         let player = Player::new().unwrap();
         let before = made_each(&region).await;
-        let at = (index + 1) % 3;
         let got = player.get_ok(&segment_url(&medias[at], index), &[]).await.unwrap();
         if owner_of(&region, &before).await != at {
             assert!(got.header("cache-status").starts_with("acuity-node, acuity;"), "{:?}", got.headers);
             flowed += usize::from(got.header("transfer-encoding") == "chunked");
             let kept = player.get_ok(&segment_url(&medias[at], index), &[]).await.unwrap();
             assert_eq!((&kept.body, kept.header("etag").is_empty()), (&got.body, false));
+        }
+        if index == 2 {
+            if flowed > 0 {
+                break;
+            }
+            told_to_forget(&region.nodes[0]).await;
         }
     }
     assert!(flowed > 0, "nothing came early\n{}", region.events());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use acuity_tests::clips;
 use acuity_tests::origin::Fault;
 use acuity_tests::player::Player;
+use acuity_tests::ports;
 use acuity_tests::world::{binary, world};
 
 use crate::kit::{open_enhanced, segment_url, serve_at_leisure};
@@ -229,8 +230,7 @@ async fn commands_show_the_token() {
 #[tokio::test]
 async fn commands_find_address_and_token_in_the_configuration() {
     let folder = tempfile::tempdir().unwrap();
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (players, operators) = (free(), free());
+    let [players, operators] = ports::free().unwrap();
     let told = world()
         .route("cluster", "\"plain\"")
         .set("admin.token_file", token(folder.path(), 0o640))

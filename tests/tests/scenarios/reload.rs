@@ -8,6 +8,7 @@ use acuity_tests::certificates::self_signed;
 use acuity_tests::clips;
 use acuity_tests::origin::{Fault, Origin};
 use acuity_tests::player::{Fetched, Player};
+use acuity_tests::ports;
 use acuity_tests::world::{Edge, World, WorldBuilder, binary, world};
 use reqwest::{Certificate, Method};
 
@@ -160,7 +161,7 @@ async fn a_renewed_certificate_is_shown_to_new_connections() {
     let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     self_signed(&certificate, &key, "DNS:localhost").unwrap();
     let first = Certificate::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free::<1>().unwrap()[0].port();
     let builder = plain()
         .set("server.tls.listen", format!("\"127.0.0.1:{port}\""))
         .set("server.tls.certificate", format!("{certificate:?}"))

@@ -10,6 +10,7 @@ use acuity_tests::certificates::self_signed;
 use acuity_tests::clips;
 use acuity_tests::origin::{Fault, Origin};
 use acuity_tests::player::{Media, Player};
+use acuity_tests::ports;
 use acuity_tests::world::{World, binary, repository};
 use tokio::process::{Child, Command};
 
@@ -214,7 +215,7 @@ async fn an_upgrade_under_tls_fails_no_request() {
         ["cert.pem", "key.pem", "upgrade.sock"].map(|name| folder.path().join(name));
     self_signed(&certificate, &key, "DNS:localhost").unwrap();
     let root = reqwest::Certificate::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free::<1>().unwrap()[0].port();
     let builder = one_rendition()
         .route("cluster", "\"plain\"")
         .set("server.tls.listen", format!("\"127.0.0.1:{port}\""))
