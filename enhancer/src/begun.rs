@@ -1,20 +1,20 @@
 //! What made the begin of a segment that has been sent, in a text that goes with its bytes: whoever makes it again has to make the same.
 //!
-//! `MODEL`, or `MODEL+INTERPOLATOR`; behind it `~` where the encoder takes the least effort; and where one of the two was cut short `@N`,
-//! `@,N` or `@N,N` behind: the places from which on the first and the second were not used.
+//! `MODEL`, or `MODEL+INTERPOLATOR`; behind it `/BASE` where a cheaper model made most of each picture, `~` where the encoder takes the
+//! least effort; and where one of the two was cut short `@N`, `@,N` or `@N,N` behind: the places from which on the first and the second
+//! were not used.
 
 use crate::codec::Effort;
 use crate::schedule::Cuts;
 
-/// What is made by `made_by` with an encoder of `effort`.
-pub(crate) fn with_effort(made_by: &str, effort: Effort) -> String {
-    match effort {
-        Effort::Full => made_by.to_owned(),
-        Effort::Least => format!("{made_by}~"),
-    }
+/// What is made by `made_by`, most of it by `base` if there is one, with an encoder of `effort`.
+pub(crate) fn with(made_by: &str, base: Option<&str>, effort: Effort) -> String {
+    let (by, base) = base.map_or(("", ""), |base| ("/", base));
+    let effort = if effort == Effort::Least { "~" } else { "" };
+    format!("{made_by}{by}{base}{effort}")
 }
 
-/// The text for what is made by `made_by`, see [`with_effort`], and was cut so far.
+/// The text for what is made by `made_by`, see [`with`], and was cut so far.
 pub(crate) fn text(made_by: &str, cuts: Cuts) -> String {
     let place = |cut: Option<usize>| cut.map(|place| place.to_string()).unwrap_or_default();
     match cuts {
@@ -26,7 +26,12 @@ pub(crate) fn text(made_by: &str, cuts: Cuts) -> String {
 
 /// What enlarged: a model's id, or `plain`.
 pub(crate) fn enlarged(text: &str) -> &str {
-    text.split(['+', '~', '@']).next().unwrap_or(text)
+    text.split(['+', '/', '~', '@']).next().unwrap_or(text)
+}
+
+/// The cheaper model that made most of each picture, if one did.
+pub(crate) fn base(text: &str) -> Option<&str> {
+    text.split(['~', '@']).next()?.split_once('/').map(|(_, base)| base)
 }
 
 /// What makes pictures between the source's: a model's id, `repeat` or `blend`; `None` where nothing does.
@@ -37,7 +42,7 @@ pub(crate) fn interpolator(text: &str) -> Option<&str> {
 /// The text without what only matters for making the same again: what [`crate::Report::made_by_what`] says of the whole.
 #[must_use]
 pub fn made_by(text: &str) -> &str {
-    text.split(['~', '@']).next().unwrap_or(text)
+    text.split(['/', '~', '@']).next().unwrap_or(text)
 }
 
 /// What the encoder did.
@@ -65,10 +70,12 @@ mod tests {
         let places = [None, Some(0), Some(37)];
         for (network, between) in places.into_iter().flat_map(|one| places.map(|other| (one, other))) {
             for said in ["generic-x2-s", "plain", "generic-x2-s+freedoom-i2-s"] {
-                for with in [Effort::Full, Effort::Least] {
+                for (least, most) in
+                    [(Effort::Full, None), (Effort::Least, None), (Effort::Least, Some("generic-x2-xs"))]
+                {
                     let made = Cuts { network, between };
-                    let text = text(&with_effort(said, with), made);
-                    assert_eq!((cuts(&text), effort(&text)), (made, with), "{text}");
+                    let text = text(&with(said, most, least), made);
+                    assert_eq!((cuts(&text), effort(&text), base(&text)), (made, least, most), "{text}");
                     assert_eq!(enlarged(&text), said.split('+').next().unwrap_or_default(), "{text}");
                     assert_eq!(
                         (made_by(&text), interpolator(&text)),
@@ -79,7 +86,8 @@ mod tests {
             }
         }
         assert_eq!(text("generic-x2-s", Cuts { network: Some(37), between: None }), "generic-x2-s@37");
-        assert_eq!(text(&with_effort("plain", Effort::Least), Cuts::default()), "plain~");
+        assert_eq!(text(&with("plain", None, Effort::Least), Cuts::default()), "plain~");
+        assert_eq!(with("generic-x2-m", Some("generic-x2-s"), Effort::Full), "generic-x2-m/generic-x2-s");
         assert_eq!(cuts("generic-x2-s@far,-1"), Cuts::default());
     }
 }

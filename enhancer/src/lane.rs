@@ -141,7 +141,13 @@ impl Lane {
         let Self { scalers, memory, pool, number, config, library, codecs } = self;
         let share =
             session.as_ref().map_or(1.0, |dear| config.detail_share(dear.model().identity.tier.label()));
-        base = base.filter(|base| session.as_ref().is_some_and(|dear| goes_with(dear, base, share, request)));
+        base = base.filter(|base| match (&session, &request.again_by) {
+            (Some(_), Some(by)) => begun::base(by) == Some(&base.model().identity.id),
+            (Some(dear), None) => goes_with(dear, base, share, request),
+            (None, _) => false,
+        });
+        let begun = base.as_ref().map(|base| base.model().identity.id.as_str());
+        let begun = begun::with(&made_by, begun, effort);
         let base = base.as_mut().and_then(Session::network).map(|network| Base { network, share });
         let network = session.as_mut().and_then(Session::network);
         let luma = network.map(|network| Luma::new(network, base, memory, config.still_limit));
@@ -184,7 +190,7 @@ impl Lane {
                     },
                     outlet: Outlet::new(
                         pieces,
-                        begun::with_effort(&made_by, effort),
+                        begun,
                         timeline.len(),
                         media_seconds,
                         self.config.stream_pace,

@@ -21,18 +21,12 @@ pub struct Attribute<'a> {
     value_span: Range<usize>,
 }
 
-impl Attribute<'_> {
-    /// Whether the closing quote is missing, in the list's `text`.
-    fn is_open(&self, text: &str) -> bool {
-        let value = &text[self.value_span.clone()];
-        self.quoted && (value.len() < 2 || !value.ends_with('"'))
-    }
-}
-
 /// An attribute list in the order it was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes<'a> {
     items: Vec<Attribute<'a>>,
+    /// Whether it ends within a quote that is never closed, of an attribute with or without a name.
+    is_open: bool,
 }
 
 /// A change to one attribute.
@@ -47,7 +41,7 @@ pub enum Change<'a> {
 impl<'a> Attributes<'a> {
     /// Reads all it can; an item without `=` is left out, never an error.
     pub fn read(text: &'a str) -> Self {
-        let mut items = Vec::new();
+        let (mut items, mut is_open) = (Vec::new(), false);
         let mut at = 0;
         while at < text.len() {
             let rest = &text[at..];
@@ -69,6 +63,7 @@ impl<'a> Attributes<'a> {
                 }
                 Some((inner, None)) => {
                     // The closing quote is missing: the rest of the line is the value.
+                    is_open = true;
                     let value_span = value_start..text.len();
                     Attribute {
                         name,
@@ -91,7 +86,7 @@ impl<'a> Attributes<'a> {
             }
             at = text[end..].find(',').map_or(text.len(), |comma| end + comma + 1);
         }
-        Self { items }
+        Self { items, is_open }
     }
 
     /// The value of the first attribute of this name, quoted or not.
@@ -145,7 +140,7 @@ pub fn edit(text: &str, changes: &[Change<'_>]) -> String {
                         text.replace_range(span.start..end, value);
                     }
                     // Behind a quote that is never closed it would be part of that value.
-                    None if Attributes::read(&text).items.last().is_some_and(|last| last.is_open(&text)) => {
+                    None if Attributes::read(&text).is_open => {
                         text.insert_str(0, &format!("{name}={value},"));
                     }
                     None => {
@@ -238,6 +233,7 @@ mod tests {
         assert_eq!(edit("A=\"x\"junk,B=2", &[set("A", "1")]), "A=1,B=2");
         assert_eq!(edit("A=\"x\" ,B=2", &[set("A", "1")]), "A=1 ,B=2");
         assert_eq!(edit("B=\"open,C=2", &[set("A", "1")]), "A=1,B=\"open,C=2");
+        assert_eq!(edit("B=1,=\"open,C=2", &[set("A", "1")]), "A=1,B=1,=\"open,C=2");
         assert_eq!(edit("A=2,S=1,S=3,B=4, S=5 ,S=6", &[Change::Drop("S")]), "A=2,B=4");
         assert_eq!(edit("S=1,S=3,A=2,S=5,B=4", &[Change::Drop("S")]), "A=2,B=4");
         assert_eq!(edit("A=1,S=\"x\"junk,=", &[Change::Drop("S")]), "A=1");

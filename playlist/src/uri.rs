@@ -281,6 +281,8 @@ impl std::fmt::Display for ByteRange {
 
 /// `uri` (of any form, as written in a playlist) with the range as its last query parameter.
 pub fn with_range(uri: &str, range: ByteRange) -> String {
+    // What URL parsers take off its ends they would not within.
+    let uri = uri.trim_matches(|c: char| c <= ' ');
     let (body, fragment) = match uri.split_once('#') {
         Some((body, fragment)) => (body, Some(fragment)),
         None => (uri, None),

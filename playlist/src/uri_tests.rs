@@ -105,6 +105,7 @@ fn ranges_are_parameters() {
         ("a.ts?", "a.ts?~acuity-range=10@5"),
         ("a.ts?x=1", "a.ts?x=1&~acuity-range=10@5"),
         ("a.ts#f?", "a.ts?~acuity-range=10@5#f?"),
+        ("a.ts\0 ", "a.ts?~acuity-range=10@5"),
         ("https://o/a.ts?x", "https://o/a.ts?x&~acuity-range=10@5"),
     ] {
         assert_eq!(with_range(uri, range), expected);

@@ -42,8 +42,15 @@ impl Signer {
     /// Tells an edge to want signatures by these keys.
     #[must_use]
     pub fn guards(&self, world: WorldBuilder) -> WorldBuilder {
+        Self::guard(&[self], world)
+    }
+
+    /// Tells an edge to want signatures by the keys of any of these.
+    #[must_use]
+    pub fn guard(signers: &[&Self], world: WorldBuilder) -> WorldBuilder {
+        let keys = signers.iter().flat_map(|signer| signer.ids.iter().map(|id| (id, signer.file(id))));
         let keys: Vec<String> =
-            self.ids.iter().map(|id| format!("{{ id = {id:?}, file = {:?} }}", self.file(id))).collect();
+            keys.map(|(id, file)| format!("{{ id = {id:?}, file = {file:?} }}")).collect();
         world.route("signed_urls", format!("{{ keys = [{}], clock_skew = \"0s\" }}", keys.join(", ")))
     }
 

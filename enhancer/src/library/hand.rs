@@ -71,16 +71,15 @@ impl Library {
             }
         }
         let Wish { deadline, priority, .. } = request.wish();
-        let again =
-            request.again_by.as_deref().map(|by| place_of(by, models.iter().map(|model| &*model.model)));
-        let wanted = match (deadline, priority) {
-            // The very tier, and the cheapest beside it.
-            _ if again.is_some() => {
-                let place = again.flatten();
-                place.into_iter().chain(place.filter(|place| *place > 0).map(|_| 0)).collect()
+        let place = |id: &str| place_of(id, models.iter().map(|model| &*model.model));
+        let again = request.again_by.as_deref();
+        let wanted = match (again, deadline, priority) {
+            // The very tier, and what stood beside it.
+            (Some(by), ..) => {
+                place(begun::enlarged(by)).into_iter().chain(begun::base(by).and_then(place)).collect()
             }
             // The best, and the cheapest beside it: see `luma`.
-            (None, Priority::Viewer) => {
+            (None, None, Priority::Viewer) => {
                 let best = models.len().checked_sub(1);
                 best.into_iter().chain((models.len() > 1).then_some(0)).collect()
             }
@@ -143,7 +142,8 @@ impl Hand {
 
     /// The choice that makes a segment by what made it before ([`crate::Report::made_by_what`]).
     pub(crate) fn made_by(&self, by: &str) -> Choice {
-        place_of(by, self.tiers.iter().map(|(model, _)| &**model)).map_or(Choice::Plain, Choice::Tier)
+        let models = self.tiers.iter().map(|(model, _)| &**model);
+        place_of(begun::enlarged(by), models).map_or(Choice::Plain, Choice::Tier)
     }
 
     /// The session of the tier at `place`, or of the best below it that has one, and that of the cheapest tier if it is another. All
@@ -161,9 +161,8 @@ impl Hand {
     }
 }
 
-/// The place of the tier that `by` names; none for `plain`.
-fn place_of<'a>(by: &str, mut models: impl Iterator<Item = &'a Model>) -> Option<usize> {
-    let id = begun::enlarged(by);
+/// The place of the tier with this `id`; none for `plain`.
+fn place_of<'a>(id: &str, mut models: impl Iterator<Item = &'a Model>) -> Option<usize> {
     models.position(|model| model.identity.id == id)
 }
 

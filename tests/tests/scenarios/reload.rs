@@ -9,6 +9,7 @@ use acuity_tests::clips;
 use acuity_tests::origin::{Fault, Origin};
 use acuity_tests::player::{Fetched, Player};
 use acuity_tests::ports;
+use acuity_tests::signing::Signer;
 use acuity_tests::world::{Edge, World, WorldBuilder, binary, world};
 use reqwest::{Certificate, Method};
 
@@ -101,6 +102,24 @@ async fn a_bad_configuration_is_told_in_full_and_changes_nothing() {
     let metrics = edge.metrics().await.unwrap();
     assert_eq!(metrics.sum("acuity_config_last_reload_successful", &[]), 1.0);
     assert!(metrics.sum(since, &[]) > before.sum(since, &[]));
+}
+
+#[tokio::test]
+async fn keys_of_signed_urls_are_rotated_without_a_restart() {
+    let (old, new) = (Signer::new(&["old"]).unwrap(), Signer::new(&["new"]).unwrap());
+    let World { origin, edge } = old.guards(plain()).start(origin_with("text").await).await.unwrap();
+    let signed = |signer: &Signer| signer.sign("/a.ts", "/", "1h", &[]).unwrap();
+    let paths = [signed(&old), signed(&new)];
+    let statuses =
+        async || [get(&edge, &paths[0]).await.status.as_u16(), get(&edge, &paths[1]).await.status.as_u16()];
+    assert_eq!(statuses().await, [200, 403]);
+    // The new one first, while URLs by the old one are about; then the old one goes.
+    for (signers, expected) in [(vec![&new, &old], [200, 200]), (vec![&new], [403, 200])] {
+        rewrite(&edge, &Signer::guard(&signers, plain()), &origin);
+        let told = post(&edge, "/reload").await;
+        assert_eq!(told, (200, serde_json::json!({ "outcome": "applied", "restart_needed": [] })));
+        assert_eq!(statuses().await, expected);
+    }
 }
 
 #[tokio::test]

@@ -135,6 +135,42 @@ async fn a_worker_that_is_silent_costs_no_more_than_the_time_there_was() {
 }
 
 #[tokio::test]
+async fn a_segment_that_takes_for_ever_ends_its_worker_and_is_made_by_the_next() {
+    let settings = supervised()
+        .route("cluster", "\"plain\"")
+        .set("workers.spare", 0)
+        .set("workers.silence_limit", "\"60s\"")
+        .set("workers.segment_timeout", "\"5s\"");
+    let world = serve(&clips::vod_ts().await.unwrap(), settings).await;
+    let (player, _, media) = open_enhanced(&world).await;
+    hurt(workers(world.edge.process_id())[0], Hurt::Stop).unwrap();
+    let got = player.get_ok(&segment_url(&media, 0), &[]).await.unwrap();
+    assert!(is_made(&got), "{}\n{}", got.header("cache-status"), world.edge.events());
+    let metrics = world.edge.metrics().await.unwrap();
+    assert_eq!(exits(&metrics, "stuck"), 1.0, "{}", metrics.text());
+    assert_eq!(metrics.sum("acuity_worker_again_total", &[("outcome", "made")]), 1.0, "{}", metrics.text());
+}
+
+#[tokio::test]
+async fn workers_that_swell_are_ended_and_viewers_have_the_source() {
+    // Less than a worker holds when it has its networks.
+    let settings = supervised().set("workers.spare", 0).set("workers.memory_limit", "\"256MiB\"");
+    let world = serve(&clips::vod_ts().await.unwrap(), settings.without_waiting()).await;
+    let start = Instant::now();
+    while world.edge.metrics().await.is_err() {
+        assert!(start.elapsed() < SOON, "{}", world.edge.events());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    until(&world, "two in a row are ended", |metrics| exits(metrics, "memory") >= 2.0).await;
+    let player = Player::new().unwrap();
+    for path in ["/vod/master.m3u8", "/vod/180p/index.m3u8", "/vod/180p/000.ts"] {
+        player.get_ok(&world.edge.url(path), &[]).await.unwrap();
+    }
+    let metrics = world.edge.metrics().await.unwrap();
+    assert_eq!(metrics.sum("acuity_responses_total", &[("status", "5xx")]), 0.0, "{}", metrics.text());
+}
+
+#[tokio::test]
 async fn a_killed_worker_is_nobodys_loss() {
     let clip = clips::vod_ts().await.unwrap();
     let world = with_spare(&clip, supervised()).await;

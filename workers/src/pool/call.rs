@@ -36,6 +36,9 @@ const PATIENCE_BEGUN: Duration = Duration::from_secs(15);
 /// waits until then and no longer: the source's own bytes are better than a stall.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// By how much a call's own deadline is behind the time that a segment may take.
+const CALL_MORE: Duration = Duration::from_secs(1);
+
 /// Between two looks at whether a segment is late and its worker silent.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -206,7 +209,8 @@ impl Shared {
             parts.into_iter().for_each(|part| drop(later.send(part)));
         });
         let mut call = Request::new(UnboundedReceiverStream::new(messages));
-        call.set_timeout(self.config.segment_timeout);
+        // The client's own end of it would come first, and nobody would know that the worker is stuck.
+        call.set_timeout(self.config.segment_timeout + CALL_MORE);
         trail::inject(call.metadata_mut());
         let mut client = member.client();
         let has_begun = AtomicBool::new(!sent.bytes.is_empty());
