@@ -110,6 +110,10 @@ class Refused(unittest.TestCase):
         self.refused("which the chart writes", {"workers": {"pool": {**pool, "config": "[workers.listen]\n"}}})
         self.refused("whether there is a card", {"workers": {"pool": {**pool, "gpu": {"count": 1}}}})
         self.refused("are the same", {"workers": {"pool": {**pool, "port": 9091}}})
+        grown = {"enabled": True, "minReplicas": 9}
+        self.refused("is above maxReplicas", {"workers": {"pool": {**pool, "autoscaling": grown}}})
+        costs = '[enhancer]\ncost_file = "/var/lib/acuity/costs.json"\n'
+        self.refused("and that is off", {"workers": {"pool": {**pool, "config": costs}}})
         self.refused("missing property 'memory'", {"resources": {"limits": {"memory": None}}})
         self.refused("", {"kind": "Job"})
         self.refused("", {"replicas": -1})

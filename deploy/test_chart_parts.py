@@ -159,6 +159,33 @@ class Parts(unittest.TestCase):
         self.assertIs(context["readOnlyRootFilesystem"], True)
         self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
 
+    def test_a_pool_grows_by_itself_and_is_watched(self):
+        worker = self.of("pool", "Deployment", 1)
+        labels = worker["spec"]["template"]["metadata"]["labels"].items()
+        name = worker["metadata"]["name"]
+        self.assertNotIn("replicas", worker["spec"], "the autoscaler's figure would be undone with each upgrade")
+        scaler = self.of("pool", "HorizontalPodAutoscaler")["spec"]
+        self.assertEqual((scaler["scaleTargetRef"]["kind"], scaler["scaleTargetRef"]["name"]), ("Deployment", name))
+        self.assertEqual((scaler["minReplicas"], scaler["maxReplicas"]), (3, 8))
+        budgets = {each["metadata"]["name"]: each for each in self.all["pool"] if each["kind"] == "PodDisruptionBudget"}
+        self.assertEqual(len(budgets), 2)
+        self.assertLessEqual(budgets[name]["spec"]["selector"]["matchLabels"].items(), labels)
+        monitors = [each["spec"] for each in self.all["pool"] if each["kind"] == "ServiceMonitor"]
+        services = [each for each in self.all["pool"] if each["kind"] == "Service"]
+        found = {}
+        for monitor in monitors:
+            wanted = monitor["selector"]["matchLabels"].items()
+            (service,) = (each for each in services if wanted <= each["metadata"]["labels"].items())
+            (endpoint,) = monitor["endpoints"]
+            self.assertIn(endpoint["port"], [port["name"] for port in service["spec"]["ports"]])
+            found[endpoint["relabelings"][0]["replacement"]] = service["metadata"]["name"]
+        self.assertEqual(found["acuity-worker"], name)
+        self.assertEqual(len(found), 2)
+        # what networks were compiled to, and what they cost
+        config = tomllib.loads(self.of("pool", "ConfigMap", 1)["data"]["worker.toml"])["enhancer"]
+        mounted = {each["mountPath"] for each in worker["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}
+        self.assertLessEqual({config["gpu"]["engine_cache"], str(Path(config["cost_file"]).parent)}, mounted)
+
     def test_a_pools_files_have_no_faults(self):
         folder = scratch(self)
         key, certificate = folder / "tls.key", folder / "tls.crt"
@@ -171,6 +198,7 @@ class Parts(unittest.TestCase):
             text = self.of("pool", "ConfigMap", which)["data"][name]
             self.assertIn("ca.crl", text)
             file = folder / name
+            text = re.sub("/var/(cache|lib)/acuity", str(folder), text)
             file.write_text(re.sub("/etc/acuity-secrets/[a-z-]+", str(folder), text))
             status, said = run(BUILT / "acuity", "check", *options, "--config", file, cwd=ROOT)
             self.assertEqual(status, 0, said)

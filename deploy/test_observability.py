@@ -166,7 +166,7 @@ class Written(unittest.TestCase):
 
 
 class Watched(unittest.TestCase):
-    """A real Prometheus before a real edge."""
+    """A real Prometheus before a real edge and a real worker as on another machine."""
 
     @classmethod
     def setUpClass(cls):
@@ -175,7 +175,9 @@ class Watched(unittest.TestCase):
         # a worker of root is nobody, who has to get to the models
         cls.folder.chmod(0o755)
         origin, edge, admin, prometheus, node = (f"127.0.0.1:{free_port()}" for _ in range(5))
+        listen, worker = (f"127.0.0.1:{free_port()}" for _ in range(2))
         cls.admin, cls.edge, cls.prometheus = (f"http://{each}" for each in (admin, edge, prometheus))
+        cls.worker = f"http://{worker}"
         cls.start("origin", BUILT / "sample-origin", "--listen", origin, "--sample", CACHE / "sample")
         # A specialised model and a guard that checks all of its segments, so that what these tell is there too. The film
         # is not of its kind, so it is sure to be found out; and there is time for it however busy the machine is.
@@ -214,8 +216,10 @@ class Watched(unittest.TestCase):
             """
         )
         cls.start("edge", BUILT / "acuity", "serve", "--config", config)
-        cls.start_prometheus(admin, prometheus)
+        cls.start_worker(listen, worker)
+        cls.start_prometheus(admin, worker, prometheus)
         eventually("the edge", lambda: get(f"{cls.admin}/readyz"))
+        eventually("the worker", lambda: get(f"{cls.worker}/readyz"))
         # a rate needs a scrape from before what it is of
         eventually("the first scrape", lambda: cls.ask("acuity_player_bytes_total"))
         cls.play()
@@ -248,6 +252,27 @@ class Watched(unittest.TestCase):
         return file
 
     @classmethod
+    def start_worker(cls, listen, admin):
+        """One that no edge asks for anything: what it tells is there all the same."""
+        key, certificate = cls.folder / "worker.key", cls.folder / "worker.pem"
+        made = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=a")
+        subprocess.run(["openssl", *made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+        config = cls.folder / "worker.toml"
+        config.write_text(
+            f"""
+            [models]
+            directory = "{cls.folder / "models"}"
+            [workers.listen]
+            address = "{listen}"
+            admin = "{admin}"
+            certificate = "{certificate}"
+            key = "{key}"
+            client_authority = "{certificate}"
+            """
+        )
+        cls.start("worker", BUILT / "acuity", "worker", "--listen", "--config", config)
+
+    @classmethod
     def start(cls, name, *command):
         log = (cls.folder / f"{name}.log").open("wb")
         cls.addClassCleanup(log.close)
@@ -265,13 +290,14 @@ class Watched(unittest.TestCase):
             process.wait()
 
     @classmethod
-    def start_prometheus(cls, admin, listen):
+    def start_prometheus(cls, admin, worker, listen):
         """With the configuration that ships, but for the target and the pace."""
         for rules in RULES.glob("acuity.*.yml"):
             shutil.copy(rules, cls.folder)
         text = (RULES / "prometheus.yml").read_text()
         for shipped, here in (
             ('targets: ["127.0.0.1:9090"]', f'targets: ["{admin}"]'),
+            ("targets: []", f'targets: ["{worker}"]'),
             ("interval: 15s", "interval: 1s"),
         ):
             assert shipped in text, shipped
@@ -320,11 +346,13 @@ class Watched(unittest.TestCase):
         return [rule for group in groups for rule in group["rules"]]
 
     def test_the_metrics_keep_to_the_conventions(self):
-        status, said = promtool("check", "metrics", text=get(f"{self.admin}/metrics"))
-        self.assertEqual((status, said), (0, ""))
+        for address in (self.admin, self.worker):
+            status, said = promtool("check", "metrics", text=get(f"{address}/metrics"))
+            self.assertEqual((status, said), (0, ""), address)
 
-    def test_every_metric_that_is_asked_for_is_one_of_the_edges(self):
-        families = re.findall(r"^# TYPE (\w+) (\w+)$", get(f"{self.admin}/metrics"), re.MULTILINE)
+    def test_every_metric_that_is_asked_for_is_one_of_the_edges_or_the_workers(self):
+        told = get(f"{self.admin}/metrics") + get(f"{self.worker}/metrics")
+        families = re.findall(r"^# TYPE (\w+) (\w+)$", told, re.MULTILINE)
         there = {rule["name"] for rule in self.rules() if rule["type"] == "recording"}
         for name, kind in families:
             there |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}

@@ -100,3 +100,7 @@ fn drop_privileges() -> Result<(), SandboxError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::print_stdout)]
+mod tests;

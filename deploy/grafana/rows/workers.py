@@ -2,6 +2,9 @@
 
 from panels import AT, graph, quantile, rate
 
+# Workers on other machines serve several edges: the dashboard's instances are none of theirs.
+POOL = 'job="acuity-worker"'
+
 ROW = (
     "Workers",
     [
@@ -45,6 +48,20 @@ ROW = (
             "Between edges and workers there, by reason. turned_away is a worker with enough to do; certificates' reasons are in the runbooks.",
             [(rate("acuity_remote_worker_troubles_total", by="reason") + " > 0", "{{reason}}")],
             "ops",
+            12,
+        ),
+        graph(
+            "What workers of the pool are asked for",
+            "As they count it themselves, all of job acuity-worker: full and draining are turned away and asked of another. Alert: 5 % full at one of them. Nothing where there is no pool.",
+            [(f"sum by (outcome) (rate(acuity_worker_calls_total{{{POOL}}}[$__rate_interval])) > 0", "{{outcome}}")],
+            "ops",
+            12,
+        ),
+        graph(
+            "What waits at workers of the pool",
+            "Segments for each lane, by worker.",
+            [(f"acuity_enhancer_queue_depth{{{POOL}}} / acuity_enhancer_lanes{{{POOL}}}", "{{instance}}")],
+            "none",
             12,
         ),
     ],

@@ -229,5 +229,10 @@ async fn report(
             println!("  {line}");
         }
     }
-    Ok(())
+    match (stalls.len(), server_errors > 0.0, faults.len() + hot.faults.len()) {
+        (0, false, 0) => Ok(()),
+        (stalls, _, faults) => {
+            Err(format!("viewers paid: {stalls} stalls, {server_errors} answers 5xx, {faults} faults").into())
+        }
+    }
 }

@@ -157,10 +157,8 @@ async fn report(world: &World, served: &Served, blows: Vec<Blow>) -> Result<()> 
     let Served { segments, enhanced, hits, slowest_s } = served;
     println!("segments   {segments} served, none failed, none corrupt; {hits} from the cache");
     println!("           {enhanced} enhanced, {} as the source has them", segments - enhanced);
-    println!(
-        "           slowest {slowest_s:.2} s; answers 5xx: {}",
-        metrics.sum("acuity_responses_total", &[("status", "5xx")])
-    );
+    let server_errors = metrics.sum("acuity_responses_total", &[("status", "5xx")]);
+    println!("           slowest {slowest_s:.2} s; answers 5xx: {server_errors}");
     for how in [Hurt::Kill, Hurt::Stop, Hurt::Crash] {
         let of = |value: fn(&Blow) -> f64| {
             let values =
@@ -186,6 +184,9 @@ async fn report(world: &World, served: &Served, blows: Vec<Blow>) -> Result<()> 
         for line in metrics.text().lines().filter(|line| line.starts_with(name) && !line.ends_with(" 0")) {
             println!("  {line}");
         }
+    }
+    if server_errors > 0.0 {
+        return Err(format!("{server_errors} answers 5xx").into());
     }
     Ok(())
 }

@@ -141,10 +141,8 @@ async fn report(world: &World, sent: usize, took: Duration, memory: &[[usize; 3]
     let metrics = world.edge.metrics().await?;
     let seconds = took.as_secs_f64();
     println!("inputs            {sent} in {seconds:.0} s ({:.0} a second)", sent as f64 / seconds);
-    println!(
-        "answered 200      {sent}, edge up: {}",
-        status_line(world.edge.process_id(), "State").is_some()
-    );
+    let is_up = status_line(world.edge.process_id(), "State").is_some();
+    println!("answered 200      {sent}, edge up: {is_up}");
     for name in ["acuity_worker_exits_total", "acuity_enhancer_failures_total", "acuity_fallbacks_total"] {
         for line in metrics.text().lines().filter(|line| line.starts_with(name) && !line.ends_with(" 0")) {
             println!("  {line}");
@@ -164,6 +162,9 @@ async fn report(world: &World, sent: usize, took: Duration, memory: &[[usize; 3]
             mib(0, of),
             mib(last, of)
         );
+    }
+    if !is_up {
+        return Err("the edge has ended".into());
     }
     Ok(())
 }

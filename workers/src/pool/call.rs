@@ -127,6 +127,9 @@ impl Shared {
             match asked {
                 Ok(made) => {
                     self.hurt.cleared(&request.segment);
+                    if member.has_made(&made.report) && member.far.is_some() {
+                        self.instruments.far.trouble("failing");
+                    }
                     return Ok(made);
                 }
                 Err(Failure::Refused(why)) => {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use acuity_config::LogLevel;
+use acuity_enhancer::{FallbackReason, MadeBy, Report};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tonic::transport::Channel;
@@ -32,6 +33,8 @@ pub(crate) struct Member {
     silent_ms: AtomicU32,
     /// A segment takes it too long.
     pub(super) is_stuck: Notify,
+    /// Segments in a row in which networks failed it.
+    failures: AtomicU32,
     /// A worker on another machine: its address. Several edges share it, so that nothing is told it that would change it for others.
     pub(super) far: Option<Far>,
     /// How it ended.
@@ -50,6 +53,12 @@ pub(super) struct Far {
 /// For how long others are asked first: several words of its load, and soon enough to use what has become free.
 const AVOIDED_FOR: Duration = Duration::from_millis(500);
 
+/// Segments in a row in which networks fail until it is not by chance: one for want of memory is, or one of an odd size.
+const FAILURES: u32 = 3;
+
+/// For how long others are asked first where networks fail: a card that is lost comes back with its machine, others with a driver.
+const FAILING_FOR: Duration = Duration::from_secs(30);
+
 /// Segments that are remembered when a worker is lost: far more than it has lanes.
 const SUSPECTS_LIMIT: usize = 256;
 
@@ -62,7 +71,12 @@ impl Far {
     }
 
     pub(super) fn avoid(&self) {
-        *lock(&self.avoided_until) = Some(Instant::now() + AVOIDED_FOR);
+        self.avoid_for(AVOIDED_FOR);
+    }
+
+    fn avoid_for(&self, time: Duration) {
+        let mut until = lock(&self.avoided_until);
+        *until = (*until).max(Some(Instant::now() + time));
     }
 
     fn is_avoided(&self) -> bool {
@@ -102,6 +116,8 @@ pub(crate) enum End {
     Memory,
     /// It had made as many segments as it should.
     Recycled,
+    /// Networks failed it in several segments in a row: a card that is lost, a driver that has had enough.
+    Failing,
     /// It did not get ready.
     NotReady,
     /// The edge is going down.
@@ -110,13 +126,14 @@ pub(crate) enum End {
 
 impl End {
     /// All of them, for metrics.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Crash,
         Self::Killed,
         Self::Silent,
         Self::Stuck,
         Self::Memory,
         Self::Recycled,
+        Self::Failing,
         Self::NotReady,
         Self::Stopped,
     ];
@@ -130,6 +147,7 @@ impl End {
             Self::Stuck => "stuck",
             Self::Memory => "memory",
             Self::Recycled => "recycled",
+            Self::Failing => "failing",
             Self::NotReady => "not_ready",
             Self::Stopped => "stopped",
         }
@@ -162,6 +180,7 @@ impl Member {
             said: Mutex::default(),
             silent_ms: AtomicU32::new(0),
             is_stuck: Notify::new(),
+            failures: AtomicU32::new(0),
             far,
             end: OnceLock::new(),
         }
@@ -239,6 +258,26 @@ impl Member {
         self.in_hand.fetch_add(1, Ordering::AcqRel);
         self.asked.fetch_add(1, Ordering::AcqRel);
         InHand(Arc::clone(self))
+    }
+
+    /// It has made a segment. Whether networks now fail it in one after the other; a worker on another machine is asked after all others
+    /// then.
+    pub(super) fn has_made(&self, report: &Report) -> bool {
+        match (report.fallback, &report.made_by) {
+            (Some(FallbackReason::ModelFailed), _) => drop(self.failures.fetch_add(1, Ordering::AcqRel)),
+            (_, MadeBy::Model { .. }) => self.failures.store(0, Ordering::Release),
+            // Where no network was run nothing is learned of them.
+            _ => return false,
+        }
+        if let Some(far) = self.far.as_ref().filter(|_| self.is_failing()) {
+            far.avoid_for(FAILING_FOR);
+        }
+        self.is_failing()
+    }
+
+    /// Whether networks have failed it in several segments in a row.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures.load(Ordering::Acquire) >= FAILURES
     }
 
     pub(super) fn tell_prepare(&self, handle: &Handle, request: v1::PrepareRequest) {

@@ -50,6 +50,10 @@ const APART: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Between two workers at one place that are replaced because networks fail them: where a network is at fault, and no card, the next
+/// fails as well.
+const FAILING_APART: Duration = Duration::from_secs(10 * 60);
+
 /// What a worker gets of the edge's environment, by the begin of the names: where libraries are and how cards are seen. The rest may be
 /// secrets.
 const ENVIRONMENT: [&str; 10] =
@@ -58,12 +62,16 @@ const ENVIRONMENT: [&str; 10] =
 /// Keeps a worker at this place for as long as the pool is open.
 pub(super) async fn keep(shared: Arc<Shared>, place: usize) {
     let mut failures = 0_u32;
+    let mut failing_from = Instant::now();
     if place > 0 {
         shared.way_is_known(place).await;
     }
     while !shared.is_closed() {
         let started = Instant::now();
-        let end = live(&shared, place).await;
+        let end = live(&shared, place, failing_from).await;
+        if end == End::Failing {
+            failing_from = Instant::now() + FAILING_APART;
+        }
         failures = if end == End::NotReady { failures.saturating_add(1) } else { 0 };
         let pause = match failures {
             0 => APART.saturating_sub(started.elapsed()),
@@ -74,8 +82,8 @@ pub(super) async fn keep(shared: Arc<Shared>, place: usize) {
     }
 }
 
-/// One worker's life.
-async fn live(shared: &Arc<Shared>, place: usize) -> End {
+/// One worker's life. Before `failing_from` it is not replaced because networks fail it.
+async fn live(shared: &Arc<Shared>, place: usize, failing_from: Instant) -> End {
     let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
     shared.instruments.starts.inc();
     let (mut process, client) = match Process::start(shared, place, number).await {
@@ -88,10 +96,11 @@ async fn live(shared: &Arc<Shared>, place: usize) -> End {
     };
     let member = Arc::new(Member::new(number, client, None));
     lock(&shared.members).push(Arc::clone(&member));
-    let Watched { end, last_seen } = watch(shared, place, &member, &mut process).await;
+    let Watched { end, last_seen } = watch(shared, (place, failing_from), &member, &mut process).await;
     // Told first: who has just lost a segment to it asks.
     let _ = member.end.set(end);
-    if end == End::Recycled {
+    let has_left = matches!(end, End::Recycled | End::Failing);
+    if has_left {
         // Its last segment was made since it was last asked what it had counted.
         shared.tally_of(&member).await;
     }
@@ -102,6 +111,9 @@ async fn live(shared: &Arc<Shared>, place: usize) -> End {
         End::Recycled | End::Stopped => {
             tracing::info!(worker = number, why = end.label(), "a worker has ended")
         }
+        End::Failing => {
+            tracing::warn!(worker = number, "networks fail a worker, and another takes its place")
+        }
         _ => tracing::warn!(
             worker = number,
             why = end.label(),
@@ -110,7 +122,7 @@ async fn live(shared: &Arc<Shared>, place: usize) -> End {
             "a worker is lost"
         ),
     }
-    if !matches!(end, End::Recycled | End::Stopped) {
+    if !has_left && end != End::Stopped {
         *lock(&shared.last_loss) = Some(Instant::now());
     }
     shared.lost(&member, last_seen);
@@ -123,11 +135,17 @@ struct Watched {
 }
 
 /// Watches a worker until it has ended or has to.
-async fn watch(shared: &Arc<Shared>, place: usize, member: &Arc<Member>, process: &mut Process) -> Watched {
+async fn watch(
+    shared: &Arc<Shared>,
+    (place, failing_from): (usize, Instant),
+    member: &Arc<Member>,
+    process: &mut Process,
+) -> Watched {
     let born = Instant::now();
     let mut last_seen = born;
     let (mut is_known, mut was_ready) = (false, false);
     let (mut silent_ticks, mut ticks, mut leaving_ticks) = (0_u32, 0_u32, 0_u32);
+    let mut why_leaving = End::Recycled;
     let mut signs = signs(member);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -172,16 +190,19 @@ async fn watch(shared: &Arc<Shared>, place: usize, member: &Arc<Member>, process
                     }
                 }
                 let asked = member.asked.load(Ordering::Acquire);
-                if limits.recycle_after > 0 && asked >= limits.recycle_after
-                    && !member.is_leaving.swap(true, Ordering::AcqRel)
-                {
+                let is_failing = member.is_failing() && Instant::now() >= failing_from;
+                let is_due = is_failing || limits.recycle_after > 0 && asked >= limits.recycle_after;
+                if is_due && !member.is_leaving.swap(true, Ordering::AcqRel) {
+                    if is_failing {
+                        why_leaving = End::Failing;
+                    }
                     shared.changed();
                 }
                 if member.is_leaving.load(Ordering::Acquire) {
                     leaving_ticks += 1;
                     let is_done = member.in_hand.load(Ordering::Acquire) == 0;
                     if is_done || TICK * leaving_ticks > limits.segment_timeout {
-                        break End::Recycled;
+                        break why_leaving;
                     }
                 }
             }

@@ -223,6 +223,12 @@ revoked = {{ printf "/etc/acuity-secrets/worker/%s" . | quote }}
 {{- if eq (int .port) (int .adminPort) }}
 {{- fail "workers.pool.port and adminPort are the same" }}
 {{- end }}
+{{- if and .autoscaling.enabled (gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) }}
+{{- fail "workers.pool.autoscaling.minReplicas is above maxReplicas" }}
+{{- end }}
+{{- if and (not .storage.enabled) (regexMatch "\"/var/(cache|lib)/acuity\\b" (tpl .config $)) }}
+{{- fail "workers.pool.config names a directory that workers.pool.storage mounts, and that is off" }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- $token := regexMatch "(?m)^\\s*token_file\\s*=" $config }}

@@ -32,8 +32,8 @@ impl State {
 }
 
 /// Troubles beside those of [`Distrust`].
-pub(super) const OTHERS: [&str; 8] =
-    ["resolve", "connect", "own_files", "silent", "ended", "nonsense", "turned_away", "restarted"];
+pub(super) const OTHERS: [&str; 9] =
+    ["resolve", "connect", "own_files", "silent", "ended", "nonsense", "turned_away", "restarted", "failing"];
 
 #[derive(Clone)]
 pub(in crate::pool) struct Fars {
