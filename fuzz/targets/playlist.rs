@@ -71,9 +71,13 @@ fn assert_bounded(text: &str, out: &str, uris: usize, path: usize) {
     assert!(out.len() <= most, "{} bytes became {}", text.len(), out.len());
 }
 
-/// Equal but for how percent-encoding is spelt.
+/// Equal but for how percent-encoding is spelt, and a query without anything in it, of which a byte range makes the same.
 fn same(a: &str, b: &str) -> bool {
-    let ((path_a, query_a), (path_b, query_b)) = (uri::split_query(a), uri::split_query(b));
+    let split = |text| {
+        let (path, query) = uri::split_query(text);
+        (path, query.filter(|query| !query.is_empty()))
+    };
+    let ((path_a, query_a), (path_b, query_b)) = (split(a), split(b));
     uri::canonical_path(path_a) == uri::canonical_path(path_b)
         && query_a.map(uri::canonical_path) == query_b.map(uri::canonical_path)
 }

@@ -35,9 +35,13 @@ impl MediaPlaylist {
                 resource_of(target, own_range, &path, range).map(|p| (found, p))
             })
             .collect();
-        let fit = |resource: &str| uri::extra_parameters(query, uri::split_query(resource).1);
+        // `a.ts?` and `a.ts` have the same parameters, none, and are two URLs.
+        let fit = |resource: &str| {
+            let own = uri::split_query(resource).1;
+            uri::extra_parameters(query, own).map(|extra| (extra, query.is_some() != own.is_some()))
+        };
         let best = candidates.iter().filter_map(|(found, resource)| Some((fit(resource)?, *found)));
-        if let Some((_, found)) = best.min_by_key(|(extra, _)| *extra) {
+        if let Some((_, found)) = best.min_by_key(|(fit, _)| *fit) {
             return found;
         }
         match candidates.as_slice() {

@@ -330,6 +330,15 @@ fn what_is_written_is_found() {
 }
 
 #[test]
+fn an_empty_query_is_another_url_than_none() {
+    let read = playlist("#EXTINF:4,\na.ts?\n#EXTINF:4,\na.ts\n");
+    for (index, request) in ["/live/v/a.ts?", "/live/v/a.ts"].into_iter().enumerate() {
+        assert_eq!(read.find(request), Found::Segment(index), "{request}");
+    }
+    assert_eq!(read.find("/live/v/a.ts?CMCD=br%3D1"), Found::Segment(0));
+}
+
+#[test]
 fn keys_with_variables_lead_where_the_origin_meant() {
     let text = |uri: &str| {
         format!(
