@@ -19,8 +19,8 @@ impl MediaPlaylist {
     ///
     /// Path and byte range must be the resource's; so must the resource's query parameters, in any order. More
     /// parameters in the request (CMCD, cache busters) do not matter. If the playlist has several resources of that
-    /// path, the one whose query fits best is meant; if several fit as well, the request means the first, for they
-    /// are the same URL. A request that lost the resource's query still means it if nothing else has its path.
+    /// path, the one whose query fits best is meant, of several that fit as well the one that is written so; if there
+    /// are several of these, the request means the first, for they are the same URL. A request that lost the resource's query still means it if nothing else has its path.
     pub fn find(&self, request: &str) -> Found {
         let (request, range) = uri::take_range(request);
         let (path, query) = uri::split_query(&request);
@@ -35,10 +35,11 @@ impl MediaPlaylist {
                 resource_of(target, own_range, &path, range).map(|p| (found, p))
             })
             .collect();
-        // `a.ts?` and `a.ts` have the same parameters, none, and are two URLs.
+        let asked = query.map(uri::canonical_path);
+        // `a.ts?` and `a.ts`, `?x&y` and `?y&x` have the same parameters and are two URLs.
         let fit = |resource: &str| {
             let own = uri::split_query(resource).1;
-            uri::extra_parameters(query, own).map(|extra| (extra, query.is_some() != own.is_some()))
+            uri::extra_parameters(query, own).map(|extra| (extra, own.map(uri::canonical_path) != asked))
         };
         let best = candidates.iter().filter_map(|(found, resource)| Some((fit(resource)?, *found)));
         if let Some((_, found)) = best.min_by_key(|(fit, _)| *fit) {

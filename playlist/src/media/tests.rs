@@ -330,9 +330,11 @@ fn what_is_written_is_found() {
 }
 
 #[test]
-fn an_empty_query_is_another_url_than_none() {
-    let read = playlist("#EXTINF:4,\na.ts?\n#EXTINF:4,\na.ts\n");
-    for (index, request) in ["/live/v/a.ts?", "/live/v/a.ts"].into_iter().enumerate() {
+fn the_same_parameters_otherwise_written_are_another_url() {
+    let all = ["a.ts?", "a.ts", "b.ts?x=1&y", "b.ts?y&x=1", "b.ts?x=%31&y&"];
+    let read = playlist(&all.map(|uri| format!("#EXTINF:4,\n{uri}\n")).concat());
+    for (index, uri) in all.into_iter().enumerate() {
+        let request = &format!("/live/v/{uri}");
         assert_eq!(read.find(request), Found::Segment(index), "{request}");
     }
     assert_eq!(read.find("/live/v/a.ts?CMCD=br%3D1"), Found::Segment(0));
