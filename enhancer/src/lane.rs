@@ -146,8 +146,8 @@ impl Lane {
             (Some(dear), None) => goes_with(dear, base, share, request),
             (None, _) => false,
         });
-        let begun = base.as_ref().map(|base| base.model().identity.id.as_str());
-        let begun = begun::with(&made_by, begun, effort);
+        let helps = base.as_ref().map(|base| base.model().identity.id.as_str());
+        let said = begun::with(&made_by, helps, effort);
         let base = base.as_mut().and_then(Session::network).map(|network| Base { network, share });
         let network = session.as_mut().and_then(Session::network);
         let luma = network.map(|network| Luma::new(network, base, memory, config.still_limit));
@@ -190,7 +190,7 @@ impl Lane {
                     },
                     outlet: Outlet::new(
                         pieces,
-                        begun,
+                        said,
                         timeline.len(),
                         media_seconds,
                         self.config.stream_pace,

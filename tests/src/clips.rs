@@ -127,6 +127,15 @@ shared!(/** Fragmented MP4 in one file with byte ranges, its init too. */ byte_r
 shared!(/** MPEG-TS encrypted with AES-128. */ aes128_ts, TsAes128, Muxed);
 shared!(/** MPEG-TS without sound. */ silent_ts, Ts, None);
 
+/// A stream so small that it is made in time however busy the machine is, and by any network: 90p, of which 180p is made, and 180p.
+///
+/// # Errors
+/// As [`make`].
+pub async fn small(packaging: Packaging, fps: u32) -> Result<Clip> {
+    let variants = &[(160, 90, 100), (320, 180, 250)];
+    make(Recipe { packaging, sound: Sound::Muxed, variants, segments: 3, segment_s: 2, fps }).await
+}
+
 /// Makes a stream, or finds the one that the same command made before.
 ///
 /// # Errors

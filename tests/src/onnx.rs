@@ -47,6 +47,15 @@ fn model(graph: &[u8]) -> Vec<u8> {
     [number(field::IR_VERSION, 7), message(field::GRAPH, graph), message(field::OPSET, &opset)].concat()
 }
 
+/// A node of a graph.
+fn node(kind: &str, inputs: &[&str], output: &str, attribute: Option<Vec<u8>>) -> Vec<u8> {
+    let mut node: Vec<u8> = inputs.iter().flat_map(|input| message(1, input.as_bytes())).collect();
+    node.extend(message(2, output.as_bytes()));
+    node.extend(message(4, kind.as_bytes()));
+    node.extend(attribute.unwrap_or_default());
+    message(1, &node)
+}
+
 /// Fields of `GraphProto`; `scales` names what the node takes its scales from.
 fn nearest_graph(scale: u8, element: u64, scales: &str) -> Vec<u8> {
     let tensor = |name: &str| {
@@ -94,13 +103,6 @@ fn nearest_graph(scale: u8, element: u64, scales: &str) -> Vec<u8> {
 #[must_use]
 pub fn nearest_where_proven(scale: u8) -> Vec<u8> {
     const INT64: u64 = 7;
-    let node = |kind: &str, inputs: &[&str], output: &str, attributes: Vec<u8>| {
-        let mut node: Vec<u8> = inputs.iter().flat_map(|input| message(1, input.as_bytes())).collect();
-        node.extend(message(2, output.as_bytes()));
-        node.extend(message(4, kind.as_bytes()));
-        node.extend(attributes);
-        message(1, &node)
-    };
     let constant = |name: &str, value: i64| {
         let tensor = [
             number(2, INT64),
@@ -111,15 +113,15 @@ pub fn nearest_where_proven(scale: u8) -> Vec<u8> {
     };
     // A place that is none in the table of scales, unless the width is one of the three.
     let mut graph = [
-        node("Shape", &["luma"], "shape", Vec::new()),
-        node("Gather", &["shape", "three"], "width", Vec::new()),
-        node("Sub", &["width", "first"], "a", Vec::new()),
-        node("Sub", &["width", "second"], "b", Vec::new()),
-        node("Sub", &["width", "third"], "c", Vec::new()),
-        node("Mul", &["a", "b"], "ab", Vec::new()),
-        node("Mul", &["ab", "c"], "place", Vec::new()),
-        node("Gather", &["scales", "place"], "one", Vec::new()),
-        node("Mul", &["scales", "one"], "scales_there", Vec::new()),
+        node("Shape", &["luma"], "shape", None),
+        node("Gather", &["shape", "three"], "width", None),
+        node("Sub", &["width", "first"], "a", None),
+        node("Sub", &["width", "second"], "b", None),
+        node("Sub", &["width", "third"], "c", None),
+        node("Mul", &["a", "b"], "ab", None),
+        node("Mul", &["ab", "c"], "place", None),
+        node("Gather", &["scales", "place"], "one", None),
+        node("Mul", &["scales", "one"], "scales_there", None),
         constant("three", 3),
         constant("first", 96),
         constant("second", 160),
@@ -148,13 +150,6 @@ fn of_two(operator: &str) -> Vec<u8> {
     const FLOAT: u64 = 1;
     const BYTE: u64 = 2;
     let cast = |to: u64| message(5, &[message(1, b"to"), number(3, to), number(20, 2)].concat());
-    let node = |kind: &str, inputs: &[&str], output: &str, attribute: Option<Vec<u8>>| {
-        let mut node: Vec<u8> = inputs.iter().flat_map(|input| message(1, input.as_bytes())).collect();
-        node.extend(message(2, output.as_bytes()));
-        node.extend(message(4, kind.as_bytes()));
-        node.extend(attribute.unwrap_or_default());
-        message(1, &node)
-    };
     let value = |name: &str, element: u64, channels: u64, sides: [&str; 2]| {
         let fixed = |size: u64| message(1, &number(1, size));
         let named = |name: &str| message(1, &message(2, name.as_bytes()));

@@ -1,13 +1,13 @@
 //! Addresses on loopback that nobody uses, for programs that are told where to listen.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, PoisonError};
 
 use crate::Result;
 
 /// What was given out before: not to be given to a second one before the first has begun to listen.
-static GIVEN: Mutex<Option<HashSet<SocketAddr>>> = Mutex::new(None);
+static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
 
 /// `N` addresses that were free a moment ago, differ, and are given to nobody else in this process.
 ///
@@ -23,7 +23,6 @@ pub fn free<const N: usize>() -> Result<[SocketAddr; N]> {
 /// As [`free`].
 pub fn free_many(count: usize) -> Result<Vec<SocketAddr>> {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let given = given.get_or_insert_default();
     // Held until all are found: the system gives none twice that is in use.
     let (mut sockets, mut found) = (Vec::new(), Vec::new());
     while found.len() < count {

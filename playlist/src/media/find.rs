@@ -20,7 +20,8 @@ impl MediaPlaylist {
     /// Path and byte range must be the resource's; so must the resource's query parameters, in any order. More
     /// parameters in the request (CMCD, cache busters) do not matter. If the playlist has several resources of that
     /// path, the one whose query fits best is meant, of several that fit as well the one that is written so; if there
-    /// are several of these, the request means the first, for they are the same URL. A request that lost the resource's query still means it if nothing else has its path.
+    /// are several of these, the request means the first, for they are the same URL. A request that lost the
+    /// resource's query still means it if nothing else has its path.
     pub fn find(&self, request: &str) -> Found {
         let (request, range) = uri::take_range(request);
         let (path, query) = uri::split_query(&request);

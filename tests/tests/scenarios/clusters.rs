@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use acuity_tests::clips::{self, Clip, Packaging, Recipe, Sound};
+use acuity_tests::clips::{self, Clip, Packaging};
 use acuity_tests::onnx::nearest;
 use acuity_tests::origin::Origin;
 use acuity_tests::player::{Media, Multivariant, Player};
@@ -13,17 +13,9 @@ use reqwest::Method;
 
 use crate::kit::{at_leisure, segment_url};
 
-/// A stream so small that it is made in time however busy the machine is: these scenarios are about which model makes it.
+/// What is made in time however busy the machine is: these scenarios are about which model makes it.
 pub(crate) async fn small_stream() -> Clip {
-    let recipe = Recipe {
-        packaging: Packaging::Ts,
-        sound: Sound::Muxed,
-        variants: &[(160, 90, 100), (320, 180, 250)],
-        segments: 3,
-        segment_s: 2,
-        fps: 10,
-    };
-    clips::make(recipe).await.unwrap()
+    clips::small(Packaging::Ts, 10).await.unwrap()
 }
 
 /// An edge of one enhanced rendition that looks at its models often and keeps nothing it has made: what comes is made now.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use acuity_tests::clips::{self, Clip, Packaging, Recipe, Sound};
+use acuity_tests::clips::{self, Clip, Packaging};
 use acuity_tests::metrics::Metrics;
 use acuity_tests::onnx::{brighter_of_two, mean_of_two};
 use acuity_tests::player::{Media, Multivariant, Player};
@@ -160,14 +160,6 @@ async fn without_the_guard_nobody_asks_for_the_high_rendition() {
 /// A stream of the cluster `game` at twice its rate, checked as often as possible. It is as small as can be: no tier that is slower than the
 /// film is used, and nothing can be said of what is not used.
 async fn doubled(zoo: &Zoo) -> World {
-    let recipe = Recipe {
-        packaging: Packaging::Ts,
-        sound: Sound::Muxed,
-        variants: &[(160, 90, 100), (320, 180, 250)],
-        segments: 3,
-        segment_s: 2,
-        fps: 25,
-    };
     let world = at_leisure()
         .route("max_source_lines", 100)
         .route("frame_rate", "{ factor = 2 }")
@@ -177,7 +169,7 @@ async fn doubled(zoo: &Zoo) -> World {
         .set("cache.vod_playlist_ttl", "\"0s\"")
         .set("guard.rate", 1.0)
         .set("guard.at_least", 2);
-    serve_as(&clips::make(recipe).await.unwrap(), "game", world).await
+    serve_as(&clips::small(Packaging::Ts, 25).await.unwrap(), "game", world).await
 }
 
 /// The playlist of the rendition that one set makes twice as fast, as large as its source or `scale` times.

@@ -161,6 +161,25 @@ revoked = {{ printf "/etc/acuity-secrets/worker/%s" . | quote }}
 {{- $names | uniq | toJson }}
 {{- end }}
 
+{{/* How quickly an autoscaler follows: up at once, by half or two; down by one in five minutes. */}}
+{{- define "acuity.scaling" -}}
+scaleUp:
+  stabilizationWindowSeconds: 0
+  policies:
+    - { type: Percent, value: 50, periodSeconds: 60 }
+    - { type: Pods, value: 2, periodSeconds: 60 }
+  selectPolicy: Max
+scaleDown:
+  stabilizationWindowSeconds: {{ .scaleDownStabilizationSeconds }}
+  policies:
+    - { type: Pods, value: 1, periodSeconds: 300 }
+{{- end }}
+
+{{- define "acuity.storageMounts" -}}
+- { name: storage, mountPath: /var/cache/acuity, subPath: cache }
+- { name: storage, mountPath: /var/lib/acuity, subPath: state }
+{{- end }}
+
 {{/* What a schema cannot say, because it is about two values at a time. */}}
 {{- define "acuity.check" -}}
 {{- $config := include "acuity.config" . }}
