@@ -139,7 +139,7 @@ chmod 755 "$top/lib/$loader"
 # --- models, examples, licences -----------------------------------------------------------------------------------------------------
 cp -a "$root/models/zoo" "$top/models/"
 cp "$root/config/acuity.example.toml" "$top/config/"
-cp "$root"/deploy/{acuity.service,acuity-worker.service,acuity-gpu.conf,README.md} "$top/"
+cp "$root"/deploy/{acuity.service,acuity-worker.service,acuity-models.service,acuity-gpu.conf,README.md} "$top/"
 # For images, which have none; a machine's own are used where it has some.
 bundle=/etc/ssl/certs/ca-certificates.crt
 [ -r "$bundle" ] || die "$bundle is missing: apt-get install ca-certificates"

@@ -203,6 +203,36 @@ class Parts(unittest.TestCase):
             status, said = run(BUILT / "acuity", "check", *options, "--config", file, cwd=ROOT)
             self.assertEqual(status, 0, said)
 
+    def test_a_pool_has_the_models_of_the_store(self):
+        values = yaml.safe_load((HERE / "ci/pool.yaml").read_text())
+        store = {"url": "s3://models/region-1", "secret": "s"}
+        values |= {"models": {"store": store}, "storage": {"enabled": True}, "networkPolicy": {"egressToWorld": True}}
+        found = [each for _, each in rendered(values) if each["metadata"]["name"].endswith("-workers")]
+        found = {each["kind"]: each for each in found}
+        text = found["ConfigMap"]["data"]["worker.toml"]
+        models = tomllib.loads(text)["models"]
+        spec = found["Deployment"]["spec"]["template"]["spec"]
+        (keeper,), (worker,) = spec["initContainers"], spec["containers"]
+        self.assertEqual(keeper["args"][:4], ["models", "keep", "--config", "/etc/acuity/worker.toml"])
+        self.assertEqual(keeper["restartPolicy"], "Always", "it would end before the worker begins")
+        self.assertNotIn("-cuda", keeper["image"])
+        self.assertEqual(keeper["securityContext"], worker["securityContext"])
+        # the one writes where the other reads, below a directory that is not everybody's
+        mounts = [{each["mountPath"]: each.get("readOnly", False) for each in one["volumeMounts"]} for one in (keeper, worker)]
+        place = str(Path(models["directory"]).parent)
+        self.assertEqual([mount.get(place) for mount in mounts], [False, True])
+        # keys are the keeper's alone
+        keys = str(Path(models["store"]["secret_key_file"]).parent)
+        self.assertEqual([keys in mount for mount in mounts], [True, False])
+        volumes = {each["name"]: each for each in spec["volumes"]}
+        self.assertEqual(volumes["models-key"]["secret"]["secretName"], "s")
+        port = keeper["ports"][0]
+        self.assertIn(f"0.0.0.0:{port['containerPort']}", keeper["args"])
+        self.assertIn(port["name"], [each["targetPort"] for each in found["Service"]["spec"]["ports"]])
+        self.assertEqual(len(found["ServiceMonitor"]["spec"]["endpoints"]), 2)
+        out = [each["port"] for rule in found["NetworkPolicy"]["spec"]["egress"] for each in rule["ports"]]
+        self.assertLessEqual({53, 443}, set(out))
+
     def revocations(self, folder, *options):
         """An authority's books, as docs/workers.md has them."""
         (folder / "ca.index").touch()

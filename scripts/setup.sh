@@ -41,6 +41,7 @@ run | test)
     need chromium have chromium             # plays the enhanced rendition for real
     need systemd have systemd-analyze       # the unit is checked with it, nothing is started
     need ca-certificates test -r /etc/ssl/certs/ca-certificates.crt # goes into the pack
+    need git have git                       # advisories are checked out of a repository that is made for it
     need "python3-torch python3-numpy python3-venv" have_torch # the trainer's tests
   fi
   ;;

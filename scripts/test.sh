@@ -65,6 +65,7 @@ check "formatting" cargo fmt --all --check
 check "building (the first time takes some minutes)" cargo build --release --workspace --locked
 check "clippy" cargo clippy --release --workspace --all-targets --locked -- -D warnings
 check "licences and sources of what is built in" "$cache/cargo-deny/bin/cargo-deny" --locked check licenses bans sources
+check "kept advisories and yanked versions" scripts/advisories.sh
 suite "rust tests" count_cargo cargo test --release --workspace --locked --no-fail-fast
 check "kept inputs of the fuzz targets (the first time builds them)" scripts/fuzz.sh all --kept
 # A short look for something new; `make fuzz` is the long one. What is found lies in .acuity/fuzz, with the input that shows it.

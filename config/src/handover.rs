@@ -184,6 +184,7 @@ fn workers_table(config: &WorkersConfig) -> Value {
         spare,
         recycle_after,
         memory_limit,
+        cpu_time_limit,
         segment_timeout,
         silence_limit,
         sandbox,
@@ -197,6 +198,7 @@ fn workers_table(config: &WorkersConfig) -> Value {
         ("spare", Some(whole(*spare))),
         ("recycle_after", Some(whole(*recycle_after))),
         ("memory_limit", Some(size(*memory_limit))),
+        ("cpu_time_limit", Some(time(*cpu_time_limit))),
         ("segment_timeout", Some(time(*segment_timeout))),
         ("silence_limit", Some(time(*silence_limit))),
         ("sandbox", Some(sandbox.as_str().into())),
@@ -251,6 +253,7 @@ mod tests {
         spare = 3
         recycle_after = 12
         memory_limit = "1GiB"
+        cpu_time_limit = "90m"
         segment_timeout = "20s"
         silence_limit = "750ms"
         sandbox = "required"

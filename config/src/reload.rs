@@ -115,6 +115,7 @@ fn waiting(now: &Config, wanted: &Config) -> Vec<&'static str> {
             spare,
             recycle_after,
             memory_limit,
+            cpu_time_limit,
             segment_timeout,
             silence_limit,
             sandbox,

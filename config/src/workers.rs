@@ -20,6 +20,8 @@ pub struct WorkersConfig {
     pub recycle_after: u64,
     /// Resident bytes of one worker above which it is replaced (256 MiB to 1 TiB).
     pub memory_limit: u64,
+    /// Processor time of one worker, all threads, after which it is replaced (0 to 8760 h); 0: any. The kernel ends one that goes on.
+    pub cpu_time_limit: Duration,
     /// How long a worker may be at one segment, from the moment it is asked (1 s to 150 s: the edge gives a
     /// segment up after three minutes).
     pub segment_timeout: Duration,
@@ -61,6 +63,8 @@ impl Default for WorkersConfig {
             recycle_after: 10_000,
             // Four times what a worker of one lane comes to (docs/workers.md), below what hurts a machine worth using.
             memory_limit: 2 << 30,
+            // Two lanes that are never idle get there in half a day, as with segments; what has been taken over gets no further.
+            cpu_time_limit: Duration::from_secs(24 * 3600),
             // The largest tier on two cores takes three quarters of it for a segment of 30 s at 60 pictures a second.
             segment_timeout: Duration::from_secs(120),
             // Five signs of life missed: half of what a viewer's buffer stands without noticing.
@@ -84,6 +88,7 @@ impl WorkersConfig {
             spare: section.integer("spare", default.spare, 0..=8),
             recycle_after: section.integer("recycle_after", default.recycle_after, 0..=1_000_000_000),
             memory_limit: section.size("memory_limit", default.memory_limit, 256 << 20..=1 << 40),
+            cpu_time_limit: section.duration("cpu_time_limit", default.cpu_time_limit, s(0)..=s(8760 * 3600)),
             segment_timeout: section.duration("segment_timeout", default.segment_timeout, s(1)..=s(150)),
             silence_limit: section.duration("silence_limit", default.silence_limit, ms(300)..=s(60)),
             sandbox: section.choice(

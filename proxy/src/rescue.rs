@@ -79,8 +79,10 @@ impl Trouble {
             Self::Origin(
                 OriginError::Unreachable { .. } | OriginError::Broken { .. } | OriginError::Range,
             ) => Remedy::Status(StatusCode::BAD_GATEWAY),
-            // Too large to be held, or led where only the client may go.
-            Self::Origin(OriginError::TooLarge { .. } | OriginError::Redirect) => Remedy::PassThrough,
+            // Too large to be held, packed with a word of it that only passing on keeps, or led where only the client may go.
+            Self::Origin(OriginError::TooLarge { .. } | OriginError::Encoded | OriginError::Redirect) => {
+                Remedy::PassThrough
+            }
             Self::Key(_) | Self::Crypt(_) | Self::SwitchedOff => Remedy::SourceBytes,
             // Who waits here begins anew, for himself.
             Self::Private => Remedy::Wait,

@@ -95,6 +95,7 @@ fn the_origins_faults_stay_the_origins() {
         ),
         (Trouble::Origin(OriginError::Range), Remedy::Status(StatusCode::BAD_GATEWAY)),
         (Trouble::Origin(OriginError::TooLarge { limit_bytes: 1 }), Remedy::PassThrough),
+        (Trouble::Origin(OriginError::Encoded), Remedy::PassThrough),
         (Trouble::Origin(OriginError::Redirect), Remedy::PassThrough),
     ] {
         assert_eq!(trouble.remedy(FRESH), expected, "{trouble}");

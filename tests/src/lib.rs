@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod clips;
 pub mod clock;
 pub mod collector;
+pub mod liar;
 pub mod live;
 pub mod metrics;
 pub mod mutations;

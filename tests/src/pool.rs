@@ -90,7 +90,15 @@ impl Pool {
     /// # Errors
     /// As [`Pool::start`].
     pub async fn start_as(&self, more: &str, shows: &Signed) -> Result<RemoteWorker> {
-        self.start_with((more, ""), shows).await
+        self.start_with(&zoo(), (more, ""), shows).await
+    }
+
+    /// As [`Pool::start`], with the models of another directory.
+    ///
+    /// # Errors
+    /// As [`Pool::start`].
+    pub async fn start_on(&self, models: &Path, more: &str) -> Result<RemoteWorker> {
+        self.start_with(models, (more, ""), &self.worker).await
     }
 
     /// As [`Pool::start`], with a key of `[workers.listen]` that says who is let in: `permitted`, `revoked`.
@@ -98,17 +106,22 @@ impl Pool {
     /// # Errors
     /// As [`Pool::start`].
     pub async fn start_permitting(&self, who: &str) -> Result<RemoteWorker> {
-        self.start_with(("", who), &self.worker).await
+        self.start_with(&zoo(), ("", who), &self.worker).await
     }
 
-    async fn start_with(&self, (more, listen_more): (&str, &str), shows: &Signed) -> Result<RemoteWorker> {
+    async fn start_with(
+        &self,
+        models: &Path,
+        (more, listen_more): (&str, &str),
+        shows: &Signed,
+    ) -> Result<RemoteWorker> {
         let [address, admin] = ports::free()?;
         let config = self.folder.path().join(format!("worker-{}.toml", address.port()));
         let library = runtime_library().map(|library| format!("enhancer.runtime_library = {library:?}\n"));
         let text = format!(
             "models.directory = {:?}\n{}{more}\n[workers.listen]\naddress = \"{address}\"\nadmin = \"{admin}\"\n\
              certificate = {:?}\nkey = {:?}\nclient_authority = {:?}\ndrain_within = \"20s\"\n{listen_more}\n",
-            repository().join("models/zoo"),
+            models,
             library.unwrap_or_default(),
             shows.certificate,
             shows.key,
@@ -121,6 +134,11 @@ impl Pool {
         worker.until_ready().await?;
         Ok(worker)
     }
+}
+
+/// The models that ship.
+fn zoo() -> PathBuf {
+    repository().join("models/zoo")
 }
 
 fn launch(config: &Path, events: &Path) -> Result<Child> {

@@ -31,7 +31,7 @@ pub mod trail;
 mod wire;
 
 pub use engine::{Asked, Engine, EngineError, Uncompared, Uses};
-pub use listen::Listener;
+pub use listen::{Listener, answer_operators};
 pub use local::LocalError;
 pub use offers::Offer;
 pub use process::{Worker, WorkerError};

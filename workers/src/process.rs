@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use acuity_config::{Faults, LogLevel, WorkerPart};
 use acuity_models::{Catalogue, CatalogueError};
@@ -25,6 +26,9 @@ use crate::wire::v1::worker_server::WorkerServer;
 
 /// Largest handover, in bytes; a full one is two thousand.
 const HANDOVER_LIMIT: u32 = 1 << 20;
+
+/// Ticks of `/proc/PID/stat` in a second: the kernel's `USER_HZ` towards programs, on every architecture that this runs on.
+const TICKS_A_SECOND: u64 = 100;
 
 /// Threads that move messages. The enhancer has its own.
 const THREADS: usize = 2;
@@ -184,6 +188,16 @@ pub(crate) fn resident_bytes(status: &str) -> u64 {
     kib.unwrap_or(0).saturating_mul(1024)
 }
 
+/// Processor time of a process, all its threads, by its `/proc/PID/stat`: the 14th and the 15th field, counted behind the program's name,
+/// which may hold spaces and brackets. Zero where that does not tell.
+pub(crate) fn cpu_time(stat: &str) -> Duration {
+    let ticks = |stat: &str| -> Option<u64> {
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        Some(fields.next()?.parse::<u64>().ok()?.saturating_add(fields.next()?.parse().ok()?))
+    };
+    Duration::from_millis(ticks(stat).unwrap_or(0).saturating_mul(1000 / TICKS_A_SECOND))
+}
+
 /// Four bytes of length, then so much text.
 fn read_handover(socket: &mut UnixStream) -> io::Result<String> {
     let mut length = [0; 4];
@@ -208,4 +222,19 @@ fn end_with_the_edge(socket: &UnixStream) -> io::Result<()> {
         let _ = raise(Signal::SIGKILL);
     };
     std::thread::Builder::new().name("acuity-parent".to_owned()).spawn(watch).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_kernel_writes() {
+        assert_eq!(resident_bytes("Name:\tacuity\nVmRSS:\t  535148 kB\nThreads:\t9\n"), 547_991_552);
+        let stat = "7 (a (b) c) S 1 7 7 0 -1 4194560 5 0 0 0 250 53 0 0 20 0 9 0 100 1 2 3";
+        assert_eq!(cpu_time(stat), Duration::from_millis(3030));
+        for nonsense in ["", "VmRSS: x kB", "7 (a) S"] {
+            assert_eq!((resident_bytes(nonsense), cpu_time(nonsense)), (0, Duration::ZERO));
+        }
+    }
 }

@@ -24,6 +24,9 @@ const OPEN_FILES: u64 = 1024;
 /// and pools that were asked for and are not in use. It stops what asks for everything at once; the edge looks at what is resident.
 const WRITABLE_FACTOR: u64 = 4;
 
+/// Processor time between the kernel's two signals.
+const CPU_NOTICE_SECONDS: u64 = 5;
+
 /// Why a worker cannot be fenced in.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
@@ -60,6 +63,11 @@ pub(crate) fn enter(part: &WorkerPart) -> Result<Vec<&'static str>, SandboxError
         limit("writable memory", Resource::RLIMIT_DATA, writable)?;
     }
     keep_to(part)?;
+    if !part.workers.cpu_time_limit.is_zero() {
+        let (soft, hard) = cpu_seconds(part);
+        setrlimit(Resource::RLIMIT_CPU, soft, hard)
+            .map_err(|source| SandboxError::Limit { what: "processor time", source })?;
+    }
     // Of all processes the kernel ends this one first. Raising it needs no privilege; without /proc it is not done.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     if part.workers.sandbox == Sandbox::Off {
@@ -77,6 +85,15 @@ pub(crate) fn enter(part: &WorkerPart) -> Result<Vec<&'static str>, SandboxError
         return Err(SandboxError::Lacking(lacking.join(", ")));
     }
     Ok(lacking)
+}
+
+/// Processor time until the kernel ends a worker: beyond what it may use before it is replaced, what all its processors can use while
+/// it finishes what it has in hand. First the signal that says why, then the one that nobody can ignore.
+fn cpu_seconds(part: &WorkerPart) -> (u64, u64) {
+    let processors = std::thread::available_parallelism().map_or(1, |number| number.get() as u64);
+    let finishing = part.workers.segment_timeout.as_secs().saturating_mul(processors);
+    let soft = part.workers.cpu_time_limit.as_secs().saturating_add(finishing).max(1);
+    (soft, soft.saturating_add(CPU_NOTICE_SECONDS))
 }
 
 /// Keeps this process to the processors that it was handed.

@@ -169,16 +169,12 @@ impl Clients {
         bucket?.check().err().map(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    /// A connection begins; `None`: it is one too many, counted.
+    /// A connection begins; `None`: it is one too many, which is for the caller to count.
     #[must_use]
     pub fn connection(&self, client: &Client) -> Option<Held> {
         let account = client.0.as_ref().map(|known| &known.account);
         let most = self.now.load().limits.client.connections;
-        let held = Held::take(account, |account| &account.connections, most);
-        if held.is_none() {
-            self.instruments.met(Limit::ClientConnections);
-        }
-        held
+        Held::take(account, |account| &account.connections, most)
     }
 }
 

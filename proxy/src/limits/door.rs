@@ -20,7 +20,7 @@ use crate::process;
 /// Where nobody says how many files may be open, `limits.connections = "auto"` is this.
 const UNLIMITED: usize = 100_000;
 
-/// As long as pingora gives a TLS handshake.
+/// As long as pingora gives a TLS handshake. One that fails counts as long for its client, because nobody tells.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(61);
 
 /// Between two looks at what is really open, while it is full: each costs a microsecond a file.
@@ -46,8 +46,16 @@ struct Book {
     /// Connections that are served.
     served: usize,
     /// Those that were let in and are not served yet: TLS handshakes. Nobody tells when one fails.
-    greeting: HashMap<SocketAddr, Instant>,
+    greeting: HashMap<SocketAddr, Greeting>,
     looked: Option<Instant>,
+    tidied: Option<Instant>,
+}
+
+/// A connection between being let in and being served.
+struct Greeting {
+    since: Instant,
+    /// Of its client's own number; none of a trusted proxy's.
+    of_client: Option<Held>,
 }
 
 /// A connection that is served; it counts until this is dropped.
@@ -75,27 +83,52 @@ impl Door {
     /// A connection is to be served; `None`: it is one too many for its client, counted.
     #[must_use]
     pub fn enter(&self, peer: Option<SocketAddr>) -> Option<Entered> {
-        let own = match peer {
-            Some(peer) if !self.is_trusted(peer.ip()) => {
-                let client = self.0.clients.client(ClientKey::from(peer.ip()));
-                Some(self.0.clients.connection(&client))
-            }
-            _ => None,
-        };
         let mut book = self.book();
-        if let Some(peer) = peer {
-            book.greeting.remove(&peer);
-        }
-        let of_client = match own {
-            Some(None) => return None,
-            Some(held) => held,
+        let of_client = match peer.map(|peer| (peer, book.greeting.remove(&peer))) {
             None => None,
+            Some((_, Some(greeting))) => greeting.of_client,
+            // forgotten, because room was short
+            Some((peer, None)) => self.of_client(peer).or_else(|| self.too_many(Limit::ClientConnections))?,
         };
         book.served += 1;
         drop(book);
         self.0.instruments.opened.inc();
         self.0.instruments.open.inc();
         Some(Entered { door: self.clone(), _of_client: of_client })
+    }
+
+    /// One connection more of this client's number, if it has one; `None`: it is one too many.
+    fn of_client(&self, peer: SocketAddr) -> Option<Option<Held>> {
+        if self.is_trusted(peer.ip()) {
+            return Some(None);
+        }
+        let client = self.0.clients.client(ClientKey::from(peer.ip()));
+        self.0.clients.connection(&client).map(Some)
+    }
+
+    /// Nothing, and that is counted.
+    fn too_many<T>(&self, limit: Limit) -> Option<T> {
+        self.0.instruments.met(limit);
+        None
+    }
+
+    /// A connection comes; `None`: it is one too many, counted.
+    fn greet(&self, peer: Option<&SocketAddr>) -> Option<()> {
+        let (now, most) = (Instant::now(), self.most());
+        let mut book = self.book();
+        let files = || process::open_files().map(|files| files.saturating_sub(self.0.other_files));
+        if !book.has_room(most, now, files) {
+            return self.too_many(Limit::Connections);
+        }
+        let Some(peer) = peer else { return Some(()) };
+        // A handshake is a connection of its client already: whoever begins thousands of them and goes on with none would fill
+        // the place of all others.
+        let of_client = self.of_client(*peer).or_else(|| {
+            book.tidy(now);
+            self.of_client(*peer).or_else(|| self.too_many(Limit::ClientConnections))
+        })?;
+        book.greeting.insert(*peer, Greeting { since: now, of_client });
+        Some(())
     }
 
     /// How many there may be by now.
@@ -128,7 +161,7 @@ impl Book {
         }
         if self.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK_AGAIN) {
             self.looked = Some(now);
-            self.greeting.retain(|_, since| now.duration_since(*since) < HANDSHAKE_LIMIT);
+            self.forget_old(now);
             // Who fails its handshake is gone and nobody says so; but there are no more of them than files.
             if let Some(files) = open_files() {
                 self.forget_oldest(files.saturating_sub(self.served));
@@ -137,9 +170,21 @@ impl Book {
         self.served + self.greeting.len() < most
     }
 
+    /// Forgets what can be no handshake any more, now and then.
+    fn tidy(&mut self, now: Instant) {
+        if self.tidied.is_none_or(|tidied| now.duration_since(tidied) >= LOOK_AGAIN) {
+            self.tidied = Some(now);
+            self.forget_old(now);
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        self.greeting.retain(|_, greeting| now.duration_since(greeting.since) < HANDSHAKE_LIMIT);
+    }
+
     fn forget_oldest(&mut self, keep: usize) {
         let mut ages: Vec<(Instant, SocketAddr)> =
-            self.greeting.iter().map(|(peer, since)| (*since, *peer)).collect();
+            self.greeting.iter().map(|(peer, greeting)| (greeting.since, *peer)).collect();
         ages.sort_unstable();
         for (_, peer) in ages.iter().take(self.greeting.len().saturating_sub(keep)) {
             self.greeting.remove(peer);
@@ -150,18 +195,7 @@ impl Book {
 #[async_trait]
 impl ConnectionFilter for Door {
     async fn should_accept(&self, peer: Option<&SocketAddr>) -> bool {
-        let (now, most) = (Instant::now(), self.most());
-        let mut book = self.book();
-        let files = || process::open_files().map(|files| files.saturating_sub(self.0.other_files));
-        if !book.has_room(most, now, files) {
-            drop(book);
-            self.0.instruments.met(Limit::Connections);
-            return false;
-        }
-        if let Some(peer) = peer {
-            book.greeting.insert(*peer, now);
-        }
-        true
+        self.greet(peer).is_some()
     }
 }
 
@@ -194,7 +228,8 @@ mod tests {
         let never = || -> Option<usize> { unreachable!("there is room") };
         for port in 0..10 {
             assert!(book.has_room(10, now, never));
-            book.greeting.insert(peer(port), now + Duration::from_millis(u64::from(port)));
+            let since = now + Duration::from_millis(u64::from(port));
+            book.greeting.insert(peer(port), Greeting { since, of_client: None });
         }
         assert!(!book.has_room(10, now, || Some(10)), "all of them are open");
         assert!(!book.has_room(10, now, || Some(0)), "looked a moment ago");

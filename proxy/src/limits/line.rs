@@ -4,7 +4,7 @@
 //! the size of what is written. So the stream itself is watched, between pingora's HTTP and the socket (or TLS): a client that opens and says nothing,
 //! sends its headers byte by byte or takes nothing of its answer ends as a time-out of that stream, which pingora knows how to handle. Where a
 //! request begins and ends, pingora says by calling the proxy ([`Line::request`], [`Line::rest`]); what comes between is a request's headers, and what is
-//! answered there was answered by pingora itself.
+//! answered there was answered by pingora itself. HTTP/2 has several requests at a time: there the frames are followed ([`Frames`]).
 
 use std::io;
 use std::pin::Pin;
@@ -24,8 +24,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What an HTTP/2 connection begins with: the preface (RFC 9113, 3.4) and the head of a first frame.
-const H2_OPENING_BYTES: usize = 24 + 9;
+use super::frames::{Fields, Frames};
 
 /// Why a connection was ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +64,7 @@ enum Phase {
     New = 0,
     /// A request's headers are coming.
     Head = 1,
-    /// A request is being answered; for HTTP/2, which has several at a time, everything after its opening.
+    /// A request is being answered; for HTTP/2, which has several at a time, everything but its opening and fields that are coming.
     Busy = 2,
     /// Between two requests: pingora's keep-alive time runs.
     Rest = 3,
@@ -129,8 +128,8 @@ impl Line {
 pub struct Watched {
     inner: Stream,
     line: Arc<Line>,
-    is_h2: bool,
-    opening_bytes: usize,
+    /// Of HTTP/2.
+    frames: Option<Frames>,
     /// When the headers that are coming have to be there.
     headers_by: Instant,
     header_timeout: Duration,
@@ -170,8 +169,7 @@ impl Watched {
         Self {
             inner,
             line,
-            is_h2,
-            opening_bytes: 0,
+            frames: is_h2.then(Frames::default),
             headers_by: Instant::now() + limits.header_timeout,
             header_timeout: limits.header_timeout,
             reading: Timer::default(),
@@ -180,29 +178,31 @@ impl Watched {
         }
     }
 
-    /// So many bytes have come.
-    fn heard(&mut self, bytes: usize) -> io::Result<()> {
-        match self.line.phase() {
-            Phase::Busy => return Ok(()),
-            Phase::New => {
-                self.opening_bytes += bytes;
-                let opened = self.is_h2 && self.opening_bytes >= H2_OPENING_BYTES;
-                if opened || !self.is_h2 {
-                    self.line.enter(if opened { Phase::Busy } else { Phase::Head });
-                }
-            }
-            Phase::Rest => {
-                self.headers_by = Instant::now() + self.header_timeout;
-                self.reading.disarm();
-                self.line.enter(Phase::Head);
-            }
-            Phase::Head => {}
+    /// These bytes have come.
+    fn heard(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match (self.line.phase(), &mut self.frames) {
+            (_, Some(frames)) => match frames.read(bytes) {
+                Fields::Began => self.wait_for_headers(),
+                Fields::Go => self.line.enter(Phase::Head),
+                Fields::None => self.line.enter(Phase::Busy),
+            },
+            (Phase::New, None) => self.line.enter(Phase::Head),
+            (Phase::Rest, None) => self.wait_for_headers(),
+            (Phase::Head | Phase::Busy, None) => {}
         }
-        if Instant::now() >= self.headers_by { Err(self.late()) } else { Ok(()) }
+        let is_late = self.line.phase() == Phase::Head && Instant::now() >= self.headers_by;
+        if is_late { Err(self.late()) } else { Ok(()) }
+    }
+
+    /// A request's headers begin; they have their time from now on.
+    fn wait_for_headers(&mut self) {
+        self.headers_by = Instant::now() + self.header_timeout;
+        self.reading.disarm();
+        self.line.enter(Phase::Head);
     }
 
     fn late(&self) -> io::Error {
-        let silent = self.line.phase() == Phase::New && self.opening_bytes == 0;
+        let silent = self.line.phase() == Phase::New;
         self.line.end(if silent { Cut::Silent } else { Cut::SlowHeaders });
         io::Error::new(io::ErrorKind::TimedOut, "the request's headers did not come in time")
     }
@@ -220,7 +220,7 @@ impl Watched {
 
     /// What is sent before a request has been read is pingora's refusal to read it.
     fn is_answering(&self) {
-        if !self.is_h2 && matches!(self.line.phase(), Phase::New | Phase::Head) {
+        if self.frames.is_none() && matches!(self.line.phase(), Phase::New | Phase::Head) {
             self.line.end(Cut::Malformed);
         }
     }
@@ -237,7 +237,7 @@ impl AsyncRead for Watched {
         match Pin::new(&mut this.inner).poll_read(context, buffer) {
             Poll::Ready(Ok(())) => match buffer.filled().len().saturating_sub(before) {
                 0 => Poll::Ready(Ok(())),
-                bytes => Poll::Ready(this.heard(bytes)),
+                _ => Poll::Ready(this.heard(&buffer.filled()[before..])),
             },
             Poll::Pending if matches!(this.line.phase(), Phase::New | Phase::Head) => {
                 ready!(this.reading.poll(this.headers_by, context));

@@ -6,8 +6,9 @@
 //! | [`clients`] | what each client has in hand: a bounded table |
 //! | [`admission`] | the limits on a request, before it is looked at |
 //! | [`door`] | how many connections are open, and by whom |
+//! | [`frames`] | where in the frames of HTTP/2 a client is (pure) |
 //! | [`line`](mod@line) | one connection: what it waits for, and how long it may |
-//! | [`gate`] | joins the last two to pingora's HTTP |
+//! | [`gate`] | joins [`door`] and [`line`](mod@line) to pingora's HTTP |
 //!
 //! A player that meets none of these limits pays an atomic word for each, and nothing for those that are off.
 
@@ -15,6 +16,7 @@ pub mod address;
 pub mod admission;
 pub mod clients;
 pub mod door;
+pub mod frames;
 pub mod gate;
 pub mod line;
 

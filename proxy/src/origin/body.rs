@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use acuity_playlist::ByteRange;
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::timeout;
 
 use super::fetched::{Source, Validator, caching, cluster, content_type};
@@ -28,6 +30,12 @@ pub(super) struct Bounds {
     pub(super) idle: Duration,
 }
 
+/// Whether the coding is none (RFC 9110, 8.4.1 and 12.5.3, where it has a name).
+fn is_identity(encoding: &HeaderValue) -> bool {
+    let encoding = encoding.as_bytes().trim_ascii();
+    encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity")
+}
+
 /// Reads a 200 or 206.
 pub(super) async fn read(
     mut response: OriginResponse,
@@ -38,6 +46,10 @@ pub(super) async fn read(
     let validator = Validator::of(response.headers());
     let (cache_control, max_age, private) = caching(response.headers());
     let (content_type, cluster) = (content_type(response.headers()), cluster(response.headers()));
+    // Where packing was asked for, the client has unpacked by now and taken the word for it away.
+    if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| !is_identity(encoding)) {
+        return Err(OriginError::Encoded);
+    }
     let url = response.url().clone();
     let window = Window::of(&response, range)?;
     let expected = window.length.or_else(|| response.content_length());

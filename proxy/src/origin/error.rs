@@ -32,6 +32,9 @@ pub enum OriginError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// The body is packed (`Content-Encoding`) although nobody had asked for that.
+    #[error("the origin's body is packed in a way that was not asked for")]
+    Encoded,
     /// Any status but 200, 206 and 304.
     #[error("the origin answered {}", .0.status)]
     Status(Box<Refusal>),
@@ -45,8 +48,17 @@ pub enum OriginError {
 
 impl OriginError {
     /// Every metric label.
-    pub const LABELS: [&str; 8] =
-        ["timeout", "unreachable", "broken", "too_large", "status_5xx", "status_4xx", "redirect", "range"];
+    pub const LABELS: [&str; 9] = [
+        "timeout",
+        "unreachable",
+        "broken",
+        "too_large",
+        "encoded",
+        "status_5xx",
+        "status_4xx",
+        "redirect",
+        "range",
+    ];
 
     /// The metric label, one of [`OriginError::LABELS`].
     #[must_use]
@@ -56,6 +68,7 @@ impl OriginError {
             Self::Unreachable { .. } => "unreachable",
             Self::Broken { .. } => "broken",
             Self::TooLarge { .. } => "too_large",
+            Self::Encoded => "encoded",
             Self::Status(refusal) if refusal.status.is_server_error() => "status_5xx",
             Self::Status(_) => "status_4xx",
             Self::Redirect => "redirect",
@@ -69,7 +82,7 @@ impl OriginError {
         match self {
             Self::Timeout { .. } | Self::Unreachable { .. } | Self::Broken { .. } => true,
             Self::Status(refusal) => refusal.status.is_server_error(),
-            Self::TooLarge { .. } | Self::Redirect | Self::Range => false,
+            Self::TooLarge { .. } | Self::Encoded | Self::Redirect | Self::Range => false,
         }
     }
 

@@ -214,6 +214,10 @@ impl Origins {
             }
             StatusCode::NOT_MODIFIED if fetch.unless.is_some() => Ok(Fetched::NotModified),
             status if status.is_redirection() => Err(OriginError::Redirect),
+            // Another protocol that nobody asked for: no answer, and nothing that a player could be told.
+            status if status.is_informational() => {
+                Err(OriginError::Broken { received_bytes: 0, message: format!("it answered {status}") })
+            }
             _ => {
                 let refusal = timeout(idle, body::refusal(response, &self.metrics)).await;
                 refusal.map_or(Err(OriginError::Timeout { phase: "idle" }), |refusal| {

@@ -3,11 +3,12 @@
 
 use std::time::Instant;
 
+use acuity_tests::clips;
 use acuity_tests::player::Player;
 use acuity_tests::world::World;
 
 use crate::attacks::{metrics, world};
-use crate::kit::{open_enhanced, segment_url};
+use crate::kit::{one_rendition, open_enhanced, segment_url, serve};
 
 /// Memory of the edge now, in MiB.
 fn resident(world: &World) -> u64 {
@@ -153,6 +154,33 @@ async fn a_segment_of_hours_is_no_piece_of_work() {
     assert_eq!(counted.sum("acuity_variants_refused_total", &label), 1.0, "{}", counted.text());
     assert_eq!(counted.sum("acuity_fallbacks_total", &label), 1.0, "{}", counted.text());
     player.segment(&media, 2).await.expect("it goes on");
+}
+
+/// Limits on what a decoder is given, met in the middle of a stream that was harmless: the viewer has the source's picture.
+#[tokio::test]
+async fn a_segment_of_more_bytes_or_pictures_than_may_be_is_passed_on() {
+    let told = one_rendition()
+        .set("enhancer.max_segment_bytes", "\"1MiB\"")
+        .set("enhancer.max_frames_per_segment", 60)
+        .set("enhancer.look_ahead", 0);
+    let clip = clips::vod_ts().await.unwrap();
+    let world = serve(&clip, told).await;
+    let (player, _, media) = open_enhanced(&world).await;
+    let read = |name| clip.read(name).unwrap();
+    // Null packets (ISO/IEC 13818-1, 2.4.3.3), which every demultiplexer passes over.
+    let null = [&[0x47, 0x1f, 0xff, 0x10][..], &[0xff; 184]].concat();
+    let padded = [read("180p/000.ts"), null.repeat((2 << 20) / null.len())].concat();
+    let crowded = [read("180p/000.ts"), read("180p/001.ts"), read("180p/002.ts")].concat();
+    for (index, bomb) in [(1, padded), (2, crowded)] {
+        world.origin.put(&format!("/vod/180p/00{index}.ts"), bomb.clone());
+        let answer = player.get_ok(&segment_url(&media, index), &[]).await.unwrap();
+        assert!(answer.body == bomb, "the source's own bytes: {} of {}", answer.body.len(), bomb.len());
+    }
+    let counted = metrics(&world).await;
+    let too_large = counted.sum("acuity_fallbacks_total", &[("reason", "too_large")]);
+    let unread = counted.sum("acuity_origin_requests_total", &[("outcome", "too_large")]);
+    assert!(too_large >= 1.0 && too_large + unread >= 2.0, "{}", counted.text());
+    player.segment(&media, 0).await.expect("it goes on");
 }
 
 /// An MPEG-TS segment whose SPS says that its picture has so many pixels a side, and that has a slice of next to nothing: a

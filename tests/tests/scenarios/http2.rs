@@ -1,26 +1,18 @@
 //! What strangers send in HTTP/2, which is there with TLS alone: frames written by hand, because a library would not write them.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use acuity_tests::certificates::self_signed;
 use acuity_tests::player::Player;
-use acuity_tests::ports;
 use acuity_tests::processes::resident_kib;
-use acuity_tests::world::World;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-use tokio_rustls::{TlsConnector, rustls};
 
-use crate::attacks::{metrics, world_with};
+use crate::attacks::metrics;
 use crate::depot::until;
 use crate::kit::one_rendition;
+use crate::secure::{Secure, secure, secure_with};
 
 // Frame types and flags (RFC 9113, 6).
 const DATA: u8 = 0;
@@ -47,45 +39,21 @@ type Pairs<'a> = &'a [(&'a str, &'a str)];
 const GET: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "https"), (":authority", "edge"), (":path", "/a.jpg")];
 
-/// An edge with TLS, and the certificate that it shows.
-struct Secure {
-    world: World,
-    port: u16,
-    folder: TempDir,
-}
-
-async fn secure() -> Secure {
-    let folder = tempfile::tempdir().unwrap();
-    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    self_signed(&certificate, &key, "DNS:localhost").unwrap();
-    let port = ports::free::<1>().unwrap()[0].port();
-    let told = one_rendition()
-        .set("server.tls.listen", format!("\"127.0.0.1:{port}\""))
-        .set("server.tls.certificate", format!("{certificate:?}"))
-        .set("server.tls.key", format!("{key:?}"));
-    Secure { world: world_with(told).await, port, folder }
-}
-
 /// A connection of frames.
 struct Frames(TlsStream<TcpStream>);
 
 impl Frames {
     /// Connected, with the preface and settings said.
     async fn open(edge: &Secure) -> Self {
-        let mut roots = RootCertStore::empty();
-        let own = CertificateDer::from_pem_file(edge.folder.path().join("cert.pem")).unwrap();
-        roots.add(own).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let socket = TcpStream::connect(("127.0.0.1", edge.port)).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+        Self::open_with(edge, &[]).await
+    }
+
+    async fn open_with(edge: &Secure, settings: &[u8]) -> Self {
+        let stream = edge.connect(&[b"h2"]).await;
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let mut frames = Self(stream);
         assert!(frames.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await);
-        assert!(frames.send(SETTINGS, 0, 0, &[]).await);
+        assert!(frames.send(SETTINGS, 0, 0, settings).await);
         frames
     }
 
@@ -327,4 +295,73 @@ async fn a_flood_of_resets_costs_others_nothing() {
     let metrics = metrics(&edge.world).await;
     assert_eq!(metrics.sum("acuity_flights", &[]), 0.0, "{}", metrics.text());
     player.get_ok(&url, &[]).await.unwrap();
+}
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Sends what `next` gives, a piece every tenth of a second, until the edge ends the connection; how long that took.
+async fn drip(mut frames: Frames, mut next: impl FnMut() -> Vec<u8>) -> Duration {
+    let (start, mut piece) = (Instant::now(), vec![0; 4096]);
+    while frames.write(&next()).await {
+        match timeout(Duration::from_millis(100), frames.0.read(&mut piece)).await {
+            Ok(Ok(0) | Err(_)) => break,
+            Ok(Ok(_)) | Err(_) => assert!(start.elapsed() < LIMIT * 8, "it ends"),
+        }
+    }
+    start.elapsed()
+}
+
+/// As over HTTP/1.1 (`slow.rs`): a list of fields has an end, and so has an answer that nobody takes. Who says nothing between two requests may stay.
+#[tokio::test]
+async fn who_is_slow_on_purpose_is_not_waited_for() {
+    let told = one_rendition().set("limits.header_timeout", "\"2s\"").set("limits.stall_timeout", "\"2s\"");
+    let edge = secure_with(told).await;
+    edge.world.origin.put("/large", vec![b'x'; 8 << 20]);
+    let in_time =
+        |took: Duration| took >= LIMIT - Duration::from_millis(200) && took < LIMIT + Duration::from_secs(4);
+
+    // One byte of a frame after the other, and frames with nothing in them.
+    let block = fields(&with(&[("x", &"a".repeat(2000))]));
+    let whole = frame(HEADERS, END_STREAM | END_HEADERS, 1, &block);
+    let mut bytes = whole.into_iter();
+    let by_bytes = drip(Frames::open(&edge).await, move || vec![bytes.next().unwrap()]);
+    let mut opened = Frames::open(&edge).await;
+    assert!(opened.send(HEADERS, END_STREAM, 1, &fields(&GET)).await);
+    let by_pings = drip(opened, Vec::new);
+
+    // A stream whose window stays shut: neither the socket nor TLS knows.
+    let shut = async {
+        let initial_window = [0, 4, 0, 0, 0, 0];
+        let mut frames = Frames::open_with(&edge, &initial_window).await;
+        let get = [(":method", "GET"), (":scheme", "https"), (":authority", "edge"), (":path", "/large")];
+        assert!(frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &fields(&get)).await);
+        let (start, mut is_over) = (Instant::now(), false);
+        while !is_over && start.elapsed() < LIMIT * 5 {
+            let (answers, closed) = frames.answers().await;
+            is_over = closed || answers.iter().any(|(kind, ..)| matches!(*kind, RST_STREAM | GOAWAY));
+        }
+        assert!(is_over, "it waits for a window that stays shut");
+    };
+
+    let stays = async {
+        let mut frames = Frames::open(&edge).await;
+        for stream in [1, 3] {
+            assert!(frames.send(HEADERS, END_STREAM | END_HEADERS, stream, &fields(&GET)).await);
+            let (answers, _) = frames.answers().await;
+            assert!(answers.iter().any(|(kind, of, _)| (*kind, *of) == (HEADERS, stream)), "{answers:?}");
+            tokio::time::sleep(LIMIT + Duration::from_secs(1)).await;
+        }
+    };
+    let (by_bytes, by_pings, (), ()) = tokio::join!(by_bytes, by_pings, shut, stays);
+    assert!(in_time(by_bytes), "{by_bytes:?}");
+    assert!(in_time(by_pings), "{by_pings:?}");
+    let counted = metrics(&edge.world).await;
+    let cut = |reason| counted.sum("acuity_connections_cut_total", &[("reason", reason)]);
+    assert_eq!((cut("slow_headers"), cut("silent")), (2.0, 0.0), "{}", counted.text());
+    assert_eq!(
+        counted.sum("acuity_requests_total", &[("outcome", "client_gone")]),
+        1.0,
+        "{}",
+        counted.text()
+    );
 }

@@ -1,5 +1,6 @@
 //! Models that come from a store: published by the command, taken by edges that run, whatever is wrong with the store meanwhile.
 
+mod kept;
 mod on_the_way;
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What operators and their machines ask a listening worker: `/metrics`, `/livez`, `/readyz`. Nothing can be changed here.
+//! What operators and their machines ask a process that is no edge: `/metrics`, `/livez`, `/readyz`. Nothing can be changed here.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,8 +17,6 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::desk::Desk;
-
 /// Connections at one time: a Prometheus, a kubelet, and somebody who looks.
 const CONNECTIONS: usize = 16;
 
@@ -28,8 +26,13 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(120);
 
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers for as long as the worker runs.
-pub(super) async fn serve(listener: TcpListener, registry: Registry, desk: Arc<Desk>) {
+/// Answers for as long as the process runs; `readiness`: why it is not ready, in a word.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    readiness: impl Fn() -> Result<(), &'static str> + Send + Sync + 'static,
+) {
+    let readiness = Arc::new(readiness);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -37,10 +40,10 @@ pub(super) async fn serve(listener: TcpListener, registry: Registry, desk: Arc<D
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let (registry, desk) = (registry.clone(), Arc::clone(&desk));
+        let (registry, readiness) = (registry.clone(), Arc::clone(&readiness));
         tokio::spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
-                let answer = answer(&request, &registry, &desk);
+                let answer = answer(&request, &registry, &*readiness);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let mut server = http1::Builder::new();
@@ -52,22 +55,27 @@ pub(super) async fn serve(listener: TcpListener, registry: Registry, desk: Arc<D
     }
 }
 
-fn answer(request: &Request<Incoming>, registry: &Registry, desk: &Desk) -> Response<Full<Bytes>> {
-    let words = |status, text: &'static str| said(status, "text/plain; charset=utf-8", text.to_owned());
+fn answer(
+    request: &Request<Incoming>,
+    registry: &Registry,
+    readiness: &dyn Fn() -> Result<(), &'static str>,
+) -> Response<Full<Bytes>> {
+    let words = |status, text: &'static str| said(status, "text/plain; charset=utf-8", format!("{text}\n"));
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return words(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        return words(StatusCode::METHOD_NOT_ALLOWED, "only GET");
     }
     match request.uri().path() {
-        "/livez" => words(StatusCode::OK, "ok\n"),
-        "/readyz" if desk.is_draining() => words(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/readyz" if desk.instruments.serving.get() == 1 => words(StatusCode::OK, "ok\n"),
-        "/readyz" => words(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        "/livez" => words(StatusCode::OK, "ok"),
+        "/readyz" => match readiness() {
+            Ok(()) => words(StatusCode::OK, "ok"),
+            Err(why) => words(StatusCode::SERVICE_UNAVAILABLE, why),
+        },
         "/metrics" => {
             // What was registered can be encoded.
             let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_default();
             said(StatusCode::OK, "text/plain; version=0.0.4", text)
         }
-        _ => words(StatusCode::NOT_FOUND, "/metrics, /livez, /readyz\n"),
+        _ => words(StatusCode::NOT_FOUND, "/metrics, /livez, /readyz"),
     }
 }
 

@@ -181,6 +181,15 @@ impl Desk {
         self.is_draining.load(Ordering::Acquire)
     }
 
+    /// Whether segments are taken; else why not, in a word.
+    pub(super) fn readiness(&self) -> Result<(), &'static str> {
+        match (self.is_draining(), self.instruments.serving.get()) {
+            (true, _) => Err("draining"),
+            (false, 1) => Ok(()),
+            (false, _) => Err("starting"),
+        }
+    }
+
     /// Takes nothing more from now on.
     pub(super) fn drain(&self) {
         self.is_draining.store(true, Ordering::Release);

@@ -11,6 +11,8 @@ mod desk;
 mod door;
 mod instruments;
 
+pub use admin::serve as answer_operators;
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -75,6 +77,7 @@ const RESETS_LIMIT: usize = 64;
 enum Why {
     Asked,
     Memory,
+    CpuTime,
     Recycled,
 }
 
@@ -148,7 +151,8 @@ impl Listener {
             tracing::info!(%address, permitted = config.permitted.join(", "), "this worker listens");
             let door = tokio::spawn(door::open(socket, tls, config.connections, instruments, guests));
             if let Some(admin) = admin {
-                tokio::spawn(admin::serve(listener(admin)?, registry, Arc::clone(&desk)));
+                let desk = Arc::clone(&desk);
+                tokio::spawn(admin::serve(listener(admin)?, registry, move || desk.readiness()));
             }
             let (health, health_service) = tonic_health::server::health_reporter();
             set(&health, false).await;
@@ -234,6 +238,10 @@ async fn live(
             tracing::error!(resident, limit = part.workers.memory_limit, "this worker holds too much memory");
             return Ok(Why::Memory);
         }
+        let most = part.workers.cpu_time_limit;
+        if !most.is_zero() && cpu_time() > most {
+            return Ok(Why::CpuTime);
+        }
         if part.workers.recycle_after > 0 && desk.taken() >= part.workers.recycle_after {
             return Ok(Why::Recycled);
         }
@@ -285,6 +293,11 @@ fn listener(socket: TcpListener) -> Result<tokio::net::TcpListener, WorkerError>
 /// Nobody may change how much is said: it is several edges' log.
 fn no_level() -> Arc<dyn Fn(LogLevel) + Send + Sync> {
     Arc::new(|_| {})
+}
+
+/// Processor time that this process has used; zero where that cannot be read.
+fn cpu_time() -> Duration {
+    crate::process::cpu_time(&std::fs::read_to_string("/proc/self/stat").unwrap_or_default())
 }
 
 /// What this process holds of the machine's memory; 0 where that cannot be read.

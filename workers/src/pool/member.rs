@@ -114,6 +114,8 @@ pub(crate) enum End {
     Stuck,
     /// It held more memory than it may.
     Memory,
+    /// It had used as much processor time as it may.
+    CpuTime,
     /// It had made as many segments as it should.
     Recycled,
     /// Networks failed it in several segments in a row: a card that is lost, a driver that has had enough.
@@ -126,12 +128,13 @@ pub(crate) enum End {
 
 impl End {
     /// All of them, for metrics.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Crash,
         Self::Killed,
         Self::Silent,
         Self::Stuck,
         Self::Memory,
+        Self::CpuTime,
         Self::Recycled,
         Self::Failing,
         Self::NotReady,
@@ -146,6 +149,7 @@ impl End {
             Self::Silent => "silent",
             Self::Stuck => "stuck",
             Self::Memory => "memory",
+            Self::CpuTime => "cpu_time",
             Self::Recycled => "recycled",
             Self::Failing => "failing",
             Self::NotReady => "not_ready",
@@ -155,7 +159,7 @@ impl End {
 
     /// Whether a segment that it was at may have done it.
     pub(crate) fn may_be_a_segments(self) -> bool {
-        matches!(self, Self::Crash | Self::Stuck | Self::Memory)
+        matches!(self, Self::Crash | Self::Stuck | Self::Memory | Self::CpuTime)
     }
 }
 

@@ -22,7 +22,9 @@ use tower::service_fn;
 
 use super::member::{End, Member};
 use super::{Shared, lock, settled};
-use crate::process::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, message_limit_of, resident_bytes};
+use crate::process::{
+    CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, cpu_time, message_limit_of, resident_bytes,
+};
 use crate::wire::v1;
 use crate::wire::v1::worker_client::WorkerClient;
 
@@ -37,8 +39,8 @@ const FIRST_WAY: Duration = Duration::from_secs(60);
 /// Until it is ready. TensorRT compiles networks for minutes.
 const READY_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// Ticks between two looks at a worker's memory: it costs a read of a small file.
-const MEMORY_TICKS: u32 = 5;
+/// Ticks between two looks at a worker's memory and processor time: each costs a read of a small file.
+const LOOK_TICKS: u32 = 5;
 
 /// After the connection has ended, the process ends within this, or is ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -96,10 +98,10 @@ async fn live(shared: &Arc<Shared>, place: usize, failing_from: Instant) -> End 
     };
     let member = Arc::new(Member::new(number, client, None));
     lock(&shared.members).push(Arc::clone(&member));
-    let Watched { end, last_seen } = watch(shared, (place, failing_from), &member, &mut process).await;
+    let Watched { end, last_seen, has_left } =
+        watch(shared, (place, failing_from), &member, &mut process).await;
     // Told first: who has just lost a segment to it asks.
     let _ = member.end.set(end);
-    let has_left = matches!(end, End::Recycled | End::Failing);
     if has_left {
         // Its last segment was made since it was last asked what it had counted.
         shared.tally_of(&member).await;
@@ -108,7 +110,7 @@ async fn live(shared: &Arc<Shared>, place: usize, failing_from: Instant) -> End 
     shared.resident(place, 0);
     shared.instruments.ended(end);
     match end {
-        End::Recycled | End::Stopped => {
+        End::Recycled | End::CpuTime | End::Stopped if has_left || end == End::Stopped => {
             tracing::info!(worker = number, why = end.label(), "a worker has ended")
         }
         End::Failing => {
@@ -132,6 +134,8 @@ async fn live(shared: &Arc<Shared>, place: usize, failing_from: Instant) -> End 
 struct Watched {
     end: End,
     last_seen: Instant,
+    /// By plan: it got nothing more and finished what it had.
+    has_left: bool,
 }
 
 /// Watches a worker until it has ended or has to.
@@ -143,9 +147,9 @@ async fn watch(
 ) -> Watched {
     let born = Instant::now();
     let mut last_seen = born;
-    let (mut is_known, mut was_ready) = (false, false);
+    let (mut is_known, mut was_ready, mut is_spent) = (false, false, false);
     let (mut silent_ticks, mut ticks, mut leaving_ticks) = (0_u32, 0_u32, 0_u32);
-    let mut why_leaving = End::Recycled;
+    let (mut why_leaving, mut has_left) = (End::Recycled, false);
     let mut signs = signs(member);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -182,7 +186,8 @@ async fn watch(
                 if !was_ready && born.elapsed() > READY_LIMIT {
                     break End::NotReady;
                 }
-                if ticks.is_multiple_of(MEMORY_TICKS) {
+                if ticks.is_multiple_of(LOOK_TICKS) {
+                    is_spent = is_over(process.cpu_time(), limits.cpu_time_limit);
                     let resident = process.resident_bytes();
                     shared.resident(place, resident);
                     if resident > limits.memory_limit {
@@ -191,32 +196,42 @@ async fn watch(
                 }
                 let asked = member.asked.load(Ordering::Acquire);
                 let is_failing = member.is_failing() && Instant::now() >= failing_from;
-                let is_due = is_failing || limits.recycle_after > 0 && asked >= limits.recycle_after;
+                let is_due = is_failing || is_spent || limits.recycle_after > 0 && asked >= limits.recycle_after;
                 if is_due && !member.is_leaving.swap(true, Ordering::AcqRel) {
-                    if is_failing {
-                        why_leaving = End::Failing;
-                    }
+                    why_leaving = match (is_failing, is_spent) {
+                        (true, _) => End::Failing,
+                        (false, true) => End::CpuTime,
+                        (false, false) => End::Recycled,
+                    };
                     shared.changed();
                 }
                 if member.is_leaving.load(Ordering::Acquire) {
                     leaving_ticks += 1;
                     let is_done = member.in_hand.load(Ordering::Acquire) == 0;
                     if is_done || TICK * leaving_ticks > limits.segment_timeout {
+                        has_left = true;
                         break why_leaving;
                     }
                 }
             }
         }
     };
-    Watched { end, last_seen }
+    Watched { end, last_seen, has_left }
+}
+
+/// Whether it has used more than it may, where there is a limit.
+fn is_over(used: Duration, limit: Duration) -> bool {
+    !limit.is_zero() && used > limit
 }
 
 /// Why a process ended that nobody here has ended.
 fn how(status: Option<ExitStatus>, was_ready: bool) -> End {
     const KILL: i32 = 9;
     const TERM: i32 = 15;
+    const XCPU: i32 = 24;
     match status.and_then(|status| status.signal()) {
         Some(KILL | TERM) => End::Killed,
+        Some(XCPU) => End::CpuTime,
         _ if was_ready => End::Crash,
         Some(_) => End::Crash,
         None => End::NotReady,
@@ -295,6 +310,12 @@ impl Process {
         let Some(id) = self.child.id() else { return 0 };
         resident_bytes(&std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default())
     }
+
+    /// Processor time that it has used; zero where that cannot be read.
+    fn cpu_time(&self) -> Duration {
+        let Some(id) = self.child.id() else { return Duration::ZERO };
+        cpu_time(&std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default())
+    }
 }
 
 impl Shared {
@@ -345,6 +366,7 @@ mod tests {
         for (status, was_ready, end) in [
             (signal(9), true, End::Killed),
             (signal(15), false, End::Killed),
+            (signal(24), true, End::CpuTime),
             (signal(11), true, End::Crash),
             (signal(6), false, End::Crash),
             (code(1), false, End::NotReady),

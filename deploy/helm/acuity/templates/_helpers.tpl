@@ -48,13 +48,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- printf "%s-nodes" (include "acuity.fullname" .) }}
 {{- end }}
 
-{{- define "acuity.config" -}}
-{{- tpl .Values.config . }}
-{{- with .Values.models.store }}
-{{- if .url }}
-
+{{/* [models] with the store and this directory. */}}
+{{- define "acuity.modelsSection" -}}
+{{- $root := index . 0 }}
+{{- with $root.Values.models.store -}}
 [models]
-directory = "/var/lib/acuity/models"
+directory = {{ index $ 1 | quote }}
 
 [models.store]
 url = {{ .url | quote }}
@@ -69,9 +68,16 @@ channel = {{ .channel | quote }}
 pin = {{ . | quote }}
 {{- end }}
 {{- with .settings }}
-{{ tpl . $ }}
+{{ tpl . $root }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- define "acuity.config" -}}
+{{- tpl .Values.config . }}
+{{- if .Values.models.store.url }}
+
+{{ include "acuity.modelsSection" (list . "/var/lib/acuity/models") }}
 {{- end }}
 {{- with .Values.nodes }}
 {{- if .enabled }}
@@ -127,6 +133,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "acuity.workerConfig" -}}
 {{- with .Values.workers.pool }}
 {{- tpl .config $ }}
+{{- if $.Values.models.store.url }}
+
+{{ include "acuity.modelsSection" (list $ "/var/lib/acuity-models/kept") }}
+{{- end }}
 
 [workers.listen]
 address = {{ printf "%s:%d" "0.0.0.0" (int .port) | quote }}
@@ -235,6 +245,12 @@ scaleDown:
 {{- if regexMatch "(?m)^\\s*\\[\\s*workers\\s*\\.\\s*listen\\b" (tpl .config $) }}
 {{- fail "workers.pool.config has [workers.listen], which the chart writes" }}
 {{- end }}
+{{- if and $.Values.models.store.url (regexMatch "(?m)^\\s*\\[\\s*models\\b" (tpl .config $)) }}
+{{- fail "workers.pool.config has [models], which models.store writes" }}
+{{- end }}
+{{- if and $.Values.models.store.url (has (int .modelsPort) (list (int .port) (int .adminPort))) }}
+{{- fail "workers.pool.modelsPort is another port's already" }}
+{{- end }}
 {{- $poolCard := regexMatch "(?m)^\\s*provider\\s*=\\s*\"(cuda|tensorrt)\"" (tpl .config $) }}
 {{- if ne $poolCard (ne (int .gpu.count) 0) }}
 {{- fail "workers.pool.gpu.count and provider of workers.pool.config differ about whether there is a card" }}
@@ -267,5 +283,33 @@ scaleDown:
 {{- $notice := regexFind "(?m)^\\s*drain_notice_seconds\\s*=\\s*[0-9]+" $config | regexFind "[0-9]+$" | default "5" | int }}
 {{- if lt (int .Values.drain.terminationGracePeriodSeconds) (add (int .Values.drain.preStopSeconds) $notice $drain | int) }}
 {{- fail (printf "drain.terminationGracePeriodSeconds is below %d s (preStopSeconds and what the edge drains for): viewers would be cut off" (add (int .Values.drain.preStopSeconds) $notice $drain)) }}
+{{- end }}
+{{- end }}
+
+{{/* What pods ask names and the world for. */}}
+{{- define "acuity.egressOut" -}}
+- to:
+    - namespaceSelector: {}
+      podSelector:
+        matchLabels:
+          k8s-app: kube-dns
+  ports:
+    - { port: 53, protocol: UDP }
+    - { port: 53, protocol: TCP }
+{{- if .egressToWorld }}
+# What an origin's redirect or a name's address could lead to inside stays out of reach, whatever the edge thinks of it.
+- to:
+    - ipBlock:
+        cidr: 0.0.0.0/0
+        except: [0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 224.0.0.0/3]
+    - ipBlock:
+        cidr: ::/0
+        except: ["::1/128", "64:ff9b::/96", "fc00::/7", "fe80::/10", "ff00::/8"]
+  ports:
+    - { port: 80, protocol: TCP }
+    - { port: 443, protocol: TCP }
+{{- end }}
+{{- with .extraEgress }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}

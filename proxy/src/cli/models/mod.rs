@@ -1,5 +1,6 @@
 //! `acuity models`: the catalogue as a table; and what is in a store, what is put there and fetched from there.
 
+mod keep;
 mod publish;
 mod store;
 mod survey;
@@ -36,6 +37,7 @@ enum Command {
     List(survey::ListArgs),
     Verify(survey::VerifyArgs),
     Pull(survey::PullArgs),
+    Keep(keep::KeepArgs),
 }
 
 const HEADINGS: [&str; 9] =
@@ -50,6 +52,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Some(Command::List(args)) => survey::list(args),
         Some(Command::Verify(args)) => survey::verify(args),
         Some(Command::Pull(args)) => survey::pull(args),
+        Some(Command::Keep(args)) => keep::keep(args),
     }
 }
 

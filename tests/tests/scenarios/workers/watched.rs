@@ -87,6 +87,36 @@ async fn workers_are_replaced_when_they_have_done_enough() {
     assert_eq!(metrics.sum("acuity_enhancer_segments_total", &[]), 3.0, "{}", metrics.text());
 }
 
+/// A start alone takes a second or two of it.
+#[tokio::test]
+async fn workers_that_have_used_their_processor_time_are_replaced_and_the_kernel_ends_those_that_go_on() {
+    let clip = clips::vod_ts().await.unwrap();
+    let settings = supervised()
+        .set("workers.cpu_time_limit", "\"3s\"")
+        .set("workers.segment_timeout", "\"5s\"")
+        .set("cache.budget_bytes", 0);
+    let world = with_spare(&clip, settings).await;
+    let worker = workers(world.edge.process_id())[0];
+    let limits = std::fs::read_to_string(format!("/proc/{worker}/limits")).unwrap();
+    let cpu: Vec<&str> =
+        limits.lines().find(|line| line.starts_with("Max cpu time")).unwrap().split_whitespace().collect();
+    let soft: u64 = cpu[3].parse().unwrap();
+    assert!(soft >= 3 + 5 && cpu[4] == (soft + 5).to_string(), "{cpu:?}");
+    let (player, _, media) = open_enhanced(&world).await;
+    let start = Instant::now();
+    loop {
+        // one that leaves finishes what it has, and the next one makes the next
+        let made = player.get_ok(&segment_url(&media, 0), &[]).await.unwrap();
+        assert!(is_made(&made), "{:?}", made.headers);
+        if exits(&world.edge.metrics().await.unwrap(), "cpu_time") >= 2.0 {
+            break;
+        }
+        assert!(start.elapsed() < SOON * 4, "{}", world.edge.events());
+    }
+    let metrics = world.edge.metrics().await.unwrap();
+    assert_eq!(exits(&metrics, "killed") + exits(&metrics, "crash"), 0.0, "{}", metrics.text());
+}
+
 #[tokio::test]
 async fn a_worker_whose_networks_fail_is_replaced_once() {
     let mut zoo = Zoo::new().unwrap();
