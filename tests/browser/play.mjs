@@ -1,6 +1,6 @@
 // A real browser with real players: the enhanced rendition plays for ten seconds of media, and the player goes back
-// and forth between original and enhanced, and between one frame rate and twice that, and goes on while the model behind it is swapped. No error event, no stall once
-// it plays, the advertised picture size.
+// and forth between original and enhanced, and between one frame rate and twice that, and goes on while the model behind it is swapped, while workers are killed and
+// while far too much is asked of the edge. No error event, no stall once it plays, the advertised picture size.
 //   node play.mjs           through the edge (target/release/acuity)
 //   node play.mjs --plain   the sample origin alone: tests this test
 //   node play.mjs swapped   only tests with this in their name
@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { sourcesFragments } from "./carried.mjs";
 import { hlsDriver, look, shakaDriver, watch } from "./drivers.mjs";
 import { playerSource, startBrowser, startEdge, startServers, stopServers } from "./servers.mjs";
+import { overloaded, workersHurt } from "./trouble.mjs";
 import { makeZoo } from "./zoo.mjs";
 
 const plain = process.argv.includes("--plain");
@@ -248,12 +249,15 @@ const tests = {
   "twice the pictures play, and switch to the source's and back": twiceThePictures,
   "a model is swapped under a player": swapUnderAPlayer,
   "the comparison page plays in step": (b, a) => comparisonPage(b, a),
+  "four players play on while workers are killed and stopped": (b) => workersHurt(b),
+  "four players play on while ten times too much is asked": (b) => overloaded(b),
 };
 // The edge finds nothing enhanced behind the plain origin's address, and neither would the page; without an edge there are no
 // models.
 const needAnEdge = [
   "hls.js plays the source's fragments among enhanced ones", "Shaka plays the source's fragments among enhanced ones",
   "the comparison page plays in step", "a model is swapped under a player", "twice the pictures play, and switch to the source's and back",
+  "four players play on while workers are killed and stopped", "four players play on while ten times too much is asked",
 ];
 if (plain) for (const name of needAnEdge) delete tests[name];
 

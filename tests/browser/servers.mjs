@@ -82,7 +82,7 @@ export async function startEdge({ origin, settings, route }) {
   const admin = `127.0.0.1:${adminPort}`;
   const entry = start("acuity", ["serve", "--config", config, "--listen", `127.0.0.1:${port}`, "--admin", admin]);
   await until("the edge", `http://${admin}/readyz`, entry);
-  return { edge: `http://127.0.0.1:${port}`, admin: `http://${admin}` };
+  return { edge: `http://127.0.0.1:${port}`, admin: `http://${admin}`, pid: entry.program.pid };
 }
 
 /** Ends what was started here, by process, and keeps the logs of a failed run. */
@@ -91,7 +91,7 @@ export async function stopServers(failed) {
   for (const { program } of running) program.kill("SIGINT");
   if (!failed) return;
   const folder = await mkdtemp(join(tmpdir(), "acuity-browser-logs-"));
-  for (const { name, log } of running) await writeFile(join(folder, `${name}.log`), log.join(""));
+  for (const [at, { name, log }] of running.entries()) await writeFile(join(folder, `${at}-${name}.log`), log.join(""));
   console.log(`logs of the servers: ${folder}`);
 }
 

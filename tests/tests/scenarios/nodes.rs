@@ -1,5 +1,6 @@
 //! Three nodes of a region: what is made once for all of them, and what viewers see of nodes that are cut off, slow, or not what they say.
 
+mod named;
 mod strangers;
 
 use std::time::{Duration, Instant};
